@@ -1,0 +1,27 @@
+/**
+ * Runs the compiled tests with Node's own runner, one process a file, two at a time.
+ * Arguments pick files whose path contains one of them: `npm test -- oauth house`.
+ */
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const wanted = process.argv.slice(2);
+const files = readdirSync(here, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.test.js'))
+  .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)))
+  .sort()
+  .map((file) => join(here, file));
+
+if (files.length === 0) {
+  process.stderr.write(`no test file matches ${wanted.join(' ')}\n`);
+  process.exit(1);
+}
+const { status } = spawnSync(
+  process.execPath,
+  ['--test', '--test-concurrency=2', '--test-timeout=180000', '--test-reporter=spec', ...files],
+  { stdio: 'inherit' },
+);
+process.exit(status ?? 1);
