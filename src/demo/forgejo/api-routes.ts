@@ -45,15 +45,15 @@ export function apiRoutes(instance: Instance): Hono<ApiEnv> {
   });
 
   api.get('/repos/:owner/:repo', needs('read:repository'), (c) =>
-    withRepository(instance, c, (repository) => answerJson(c, asRepository(instance, repository))),
+    withRepository(instance, c, 'repos', (repository) => answerJson(c, asRepository(instance, repository))),
   );
   api.get('/repos/:owner/:repo/issues', needs('read:issue'), (c) =>
-    withRepository(instance, c, (repository) =>
+    withRepository(instance, c, 'issues', (repository) =>
       answerJson(c, repository.issues.map((issue) => asIssue(instance, repository, issue)).reverse()),
     ),
   );
   api.post('/repos/:owner/:repo/issues', needs('write:issue'), (c) =>
-    withRepository(instance, c, async (repository) => {
+    withRepository(instance, c, 'issues', async (repository) => {
       const { title, body } = await readJson(c);
       if (typeof title !== 'string' || title.trim() === '')
         return refuse(instance, c, 422, '[Title]: Required');
@@ -214,11 +214,12 @@ function access(
 function withRepository(
   instance: Instance,
   c: Context<ApiEnv>,
+  things: 'repos' | 'issues',
   answer: (repository: Repository) => Response | Promise<Response>,
 ): Response | Promise<Response> {
   const repository = instance.repository(c.req.param('owner') ?? '', c.req.param('repo') ?? '');
   const found = repository === undefined ? 'hidden' : access(instance, repository, c.var.identity);
-  if (found === 'public only') return refuse(instance, c, 403, 'token scope is limited to public repos');
+  if (found === 'public only') return refuse(instance, c, 403, `token scope is limited to public ${things}`);
   if (repository === undefined || found === 'hidden') return refuse(instance, c, 404, NOT_FOUND);
   return answer(repository);
 }

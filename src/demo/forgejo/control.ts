@@ -61,8 +61,10 @@ export class Control {
     this.#instance.removeApplication(this.#application(clientId).id);
   }
 
-  /** A personal access token; with `repositories` (full names) it reaches only those. */
+  /** A personal access token. One limited to `repositories` (full names) holds repository and issue scopes only. */
   createAccessToken(login: string, scopes: readonly string[], repositories?: readonly string[]): string {
+    const isLimitable = scopes.every((scope) => /^(read|write):(repository|issue)$/.test(scope));
+    if (repositories !== undefined && !isLimitable) throw new Error(`${scopes} cannot be limited`);
     const userId = this.#user(login).id;
     const fields = { userId, name: 'made by control', scopes: new Set(scopes), repositories };
     return this.#instance.addPersonalToken(fields).token;
