@@ -1,7 +1,7 @@
 /** The environment, read once: a frozen Config that may be printed, the Secrets apart, or every problem at once. */
 import type { BlockList } from 'node:net';
 import { z } from 'zod';
-import { checkServerEntry, parseCommandLine, type ServerEntry } from './backend/launch.js';
+import { checkServerEntry, isLaunchFault, parseCommandLine, type ServerEntry } from './backend/launch.js';
 import { type Environment, EnvironmentReader, type Listen, type ReadFile } from './base/environment.js';
 import { parseJson } from './base/fetch.js';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './base/log.js';
@@ -160,11 +160,12 @@ function readServers(read: EnvironmentReader): readonly ServerEntry[] {
 
 function readMcpCommand(read: EnvironmentReader): readonly ServerEntry[] {
   const line = parseCommandLine(read.text('BROKER_MCP_COMMAND') ?? 'forgejo-mcp --transport stdio');
-  if ('problem' in line) {
-    read.complain('BROKER_MCP_COMMAND', line.problem);
+  if (isLaunchFault(line)) {
+    read.complain('BROKER_MCP_COMMAND', line.launchFault);
     return [];
   }
-  return [{ name: 'forgejo', command: line.command, args: line.args, env: {} }];
+  const [command = '', ...args] = line;
+  return [{ name: 'forgejo', command, args, env: {} }];
 }
 
 function readServersFile(read: EnvironmentReader, file: string): readonly ServerEntry[] {

@@ -6,6 +6,7 @@ import { Gitea, generateCodeVerifier, OAuth2Tokens } from 'arctic';
 import { z } from 'zod';
 import { type Clock, SECOND } from '../base/clock.js';
 import { type FetchFailure, type GuardedResponse, guardedFetch, parseJson } from '../base/fetch.js';
+import type { Log } from '../base/log.js';
 import { Secret } from '../base/secret.js';
 import {
   type IdentityFault,
@@ -28,6 +29,7 @@ export interface ForgejoOptions {
   /** Organisation names, lower case; empty means everybody. */
   readonly allowedOrgs: readonly string[];
   readonly now: Clock;
+  readonly log: Log;
   readonly timeoutMs: number;
 }
 
@@ -41,7 +43,7 @@ const orgsBody = z.array(z.object({ name: z.string() }));
 const errorBody = z.object({ error: z.string(), error_description: z.string().optional() });
 
 export function createForgejo(options: ForgejoOptions): IdentityProvider {
-  const { url, clientId, clientSecret, redirectUri, scopes, now, timeoutMs } = options;
+  const { url, clientId, clientSecret, redirectUri, scopes, now, log, timeoutMs } = options;
   const gitea = new Gitea(url, clientId, clientSecret.reveal(), redirectUri);
   let fitUntil = 0;
 
@@ -110,7 +112,9 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
       if (answer.status === 401 || answer.status === 403) return undefined;
       const body = versionBody.safeParse(answer.status === 200 ? parseJson(answer.text) : undefined);
       if (!body.success) return unreachable(`/api/v1/version: status ${answer.status}`);
-      if (judgeVersion(body.data.version) === 'too_old') {
+      const verdict = judgeVersion(body.data.version);
+      if (verdict === 'not_forgejo') log.warn('upstream.not_forgejo', { version: body.data.version });
+      if (verdict === 'too_old') {
         return {
           kind: 'misconfigured',
           detail: `Forgejo ${body.data.version} is too old: ${REQUIRED_VERSIONS}`,
