@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { startBearerProxy } from '../support/bearer-proxy.js';
 import { Browser, signIn } from '../support/browser.js';
-import { type Demo, root, startDemo } from '../support/demo.js';
+import { commandLine, type Demo, root, startDemo } from '../support/demo.js';
 import { discover, obtainTokens, register } from '../support/oauth-client.js';
 import { installSuite, requiredScenarios, runSuite, type Verdict } from './suite.js';
 
@@ -17,7 +17,10 @@ interface Part {
   run(demo: Demo): Promise<Verdict[]>;
 }
 
-const conformanceChild = `node ${join(root, 'dist/test/fixtures/conformance-server.js')}`;
+const conformanceChild = commandLine(
+  process.execPath,
+  join(root, 'dist/test/fixtures/conformance-server.js'),
+);
 
 const parts: readonly Part[] = [
   { title: 'server 2025-11-25', server: conformanceChild, run: (demo) => testServer(demo, '2025-11-25') },

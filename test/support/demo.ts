@@ -49,6 +49,9 @@ export async function startDemo({ server, args = [], env = {} }: DemoOptions = {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  const killer = () => child.kill('SIGKILL');
+  process.once('exit', killer); // a test that dies takes its demo along
+  child.once('exit', () => process.off('exit', killer));
   let log = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     log += text;
@@ -101,4 +104,11 @@ async function stop(child: DemoProcess, pid: number, log: () => string): Promise
   assert.ok(took < STOP_MS, `the demo took ${took} ms to stop; it wrote:\n${log()}`);
   assert.deepEqual(left, [], `the demo left processes behind; it wrote:\n${log()}`);
   assert.equal(child.signalCode, null);
+}
+
+/** Words to one command line, quoted as a shell would need it. */
+export function commandLine(...words: readonly string[]): string {
+  return words
+    .map((word) => (/^[\w./:@=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
+    .join(' ');
 }
