@@ -30,7 +30,13 @@ const parts: readonly Part[] = [
 async function testServer(demo: Demo, revision: string): Promise<Verdict[]> {
   const { access_token } = await obtainTokens(demo.mcpUrl, demo.user('alice'));
   await using proxy = await startBearerProxy(demo.mcpUrl, access_token);
-  return runSuite(requiredScenarios(revision), ['server', '--url', proxy.url, '--requirements', revision]);
+  return await runSuite(requiredScenarios(revision), [
+    'server',
+    '--url',
+    proxy.url,
+    '--requirements',
+    revision,
+  ]);
 }
 
 /** The suite prints the authorization URL and waits for the redirect: a person with a browser is expected. */
@@ -77,12 +83,16 @@ function report(title: string, verdicts: readonly Verdict[]): void {
   const width = Math.max(...verdicts.map(({ scenario }) => scenario.length));
   print(`\n${title}\n`);
   for (const verdict of verdicts) {
-    const { scenario, passed, failed, problems } = verdict;
-    const mark = isPassed(verdict) ? 'ok  ' : 'FAIL';
-    print(`  ${mark}  ${scenario.padEnd(width)}  ${passed} passed, ${failed} failed\n`);
+    const { scenario, scored, passed, failed, problems, warnings } = verdict;
+    const mark = isPassed(verdict) ? 'ok  ' : scored ? 'FAIL' : '-   ';
+    print(
+      `  ${mark}  ${scenario.padEnd(width)}  ${passed} passed, ${failed} failed${scored ? '' : ' (not scored)'}\n`,
+    );
     for (const problem of problems) print(`          ${problem}\n`);
+    for (const warning of warnings) print(`          (${warning})\n`);
   }
-  print(`  ${verdicts.filter(isPassed).length} of ${verdicts.length}\n`);
+  const required = verdicts.filter(({ scored }) => scored);
+  print(`  ${required.filter(isPassed).length} of ${required.length}\n`);
 }
 
 function print(text: string): void {
@@ -96,5 +106,5 @@ for (const { title, server, run } of parts) {
   await using demo = await startDemo(server === undefined ? {} : { server });
   const verdicts = await run(demo);
   report(title, verdicts);
-  if (!verdicts.every(isPassed)) process.exitCode = 1;
+  if (!verdicts.every((verdict) => isPassed(verdict) || !verdict.scored)) process.exitCode = 1;
 }

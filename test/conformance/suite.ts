@@ -13,9 +13,13 @@ import { root } from '../support/demo.js';
 
 export interface Verdict {
   readonly scenario: string;
+  /** False for what the revision does not require: run and shown, but never held against us. */
+  readonly scored: boolean;
   readonly passed: number;
   readonly failed: number;
   readonly problems: readonly string[];
+  /** What the suite would like better but does not count. */
+  readonly warnings: readonly string[];
 }
 
 interface Command {
@@ -59,7 +63,7 @@ export function requiredScenarios(revision: string): string[] {
   return [...section.matchAll(/^ +- ([\w-]+)/gm)].map(([, name = '']) => name);
 }
 
-/** Runs the suite with `args` and returns what each scenario said, in the order of `scenarios`. */
+/** Runs the suite with `args` and returns what each scenario said: first the required `scenarios`, then the others. */
 export async function runSuite(
   scenarios: readonly string[],
   args: readonly string[],
@@ -74,31 +78,45 @@ export async function runSuite(
     timeoutMs: SUITE_MS,
     ...(onLine && { onLine }),
   });
-  const folders = existsSync(results) ? readdirSync(results) : [];
-  return scenarios.map((scenario) => {
-    const folder = folders.find((name) => isResultOf(name, scenario));
-    if (folder !== undefined) return readVerdict(scenario, join(results, folder, 'checks.json'));
-    const end = output.trim().split('\n').slice(-LAST_LINES).join('\n');
-    return { scenario, passed: 0, failed: 1, problems: [`no result; the suite ended with:\n${end}`] };
+  const files = new Map(
+    (existsSync(results) ? readdirSync(results) : []).map((folder) => [
+      scenarioOf(folder),
+      join(results, folder, 'checks.json'),
+    ]),
+  );
+  const end = output.trim().split('\n').slice(-LAST_LINES).join('\n');
+  const scored = scenarios.map((scenario): Verdict => {
+    const file = files.get(scenario);
+    if (file !== undefined) return readVerdict(scenario, file);
+    const problems = [`no result; the suite ended with:\n${end}`];
+    return { scenario, scored: true, passed: 0, failed: 1, problems, warnings: [] };
   });
+  const others = [...files].filter(([scenario]) => !scenarios.includes(scenario));
+  return [
+    ...scored,
+    ...others.map(([scenario, file]) => ({ ...readVerdict(scenario, file), scored: false })),
+  ];
 }
 
 /** Folders are named `<role>-<scenario>-<ISO time with dashes>`. */
-function isResultOf(folder: string, scenario: string): boolean {
-  return (
-    folder.replace(/-\d{4}-\d\d-\d\dT[\d-]+Z?$/, '').replace(/^(server|authorization-server)-/, '') ===
-    scenario
-  );
+function scenarioOf(folder: string): string {
+  return folder.replace(/-\d{4}-\d\d-\d\dT[\d-]+Z?$/, '').replace(/^(server|authorization-server)-/, '');
 }
 
 function readVerdict(scenario: string, file: string): Verdict {
   const checks = Checks.parse(JSON.parse(readFileSync(file, 'utf8')));
-  const failures = checks.filter(({ status }) => status === 'FAILURE');
+  const messages = (wanted: string) =>
+    checks
+      .filter(({ status }) => status === wanted)
+      .map(({ id, errorMessage }) => `${id}: ${errorMessage ?? wanted.toLowerCase()}`);
+  const problems = messages('FAILURE');
   return {
     scenario,
-    passed: checks.filter(({ status }) => status === 'SUCCESS').length,
-    failed: failures.length,
-    problems: failures.map(({ id, errorMessage }) => `${id}: ${errorMessage ?? 'failed'}`),
+    scored: true,
+    passed: messages('SUCCESS').length,
+    failed: problems.length,
+    problems,
+    warnings: messages('WARNING'),
   };
 }
 
