@@ -17,6 +17,9 @@ interface Part {
   run(demo: Demo): Promise<Verdict[]>;
 }
 
+/** The suite itself would wait five minutes for the redirect. */
+const SIGN_IN_MS = 60_000;
+
 const conformanceChild = commandLine(
   process.execPath,
   join(root, 'dist/test/fixtures/conformance-server.js'),
@@ -45,25 +48,25 @@ async function testAuthorizationServer(demo: Demo): Promise<Verdict[]> {
   const discovery = await discover(demo.mcpUrl);
   const { clientId } = await register(discovery, `http://127.0.0.1:${port}/callback`);
   const { issuer, authorization_endpoint } = discovery.server;
-  let visit: Promise<unknown> | undefined;
+  let visited = false;
+  const onLine = (line: string) => {
+    if (visited || !line.startsWith(`${authorization_endpoint}?`)) return;
+    visited = true;
+    signIn(new Browser(), line, demo.user('alice'), { deliver: true }).catch((error: unknown) =>
+      print(`${error}\n`),
+    );
+  };
   const options = {
     '--url': issuer,
     '--client-id': clientId,
     '--port': `${port}`,
     '--resource': demo.mcpUrl,
   };
-  const verdicts = await runSuite(
+  return runSuite(
     ['authorization-server-metadata-endpoint', 'authorization-code-grant'],
     ['authorization', ...Object.entries(options).flat()],
-    (line) => {
-      if (line.startsWith(`${authorization_endpoint}?`)) {
-        visit ??= signIn(new Browser(), line, demo.user('alice'), { deliver: true });
-        visit.catch((error: unknown) => print(`${error}\n`));
-      }
-    },
+    { onLine, timeoutMs: SIGN_IN_MS },
   );
-  await visit;
-  return verdicts;
 }
 
 /** The suite takes no port 0. */

@@ -22,11 +22,14 @@ export interface Verdict {
   readonly warnings: readonly string[];
 }
 
-interface Command {
+interface RunOptions {
+  readonly timeoutMs?: number;
+  readonly onLine?: (line: string) => void;
+}
+
+interface Command extends RunOptions {
   readonly file: string;
   readonly args: readonly string[];
-  readonly timeoutMs: number;
-  readonly onLine?: (line: string) => void;
 }
 
 const recipe = join(root, 'test/conformance');
@@ -67,7 +70,7 @@ export function requiredScenarios(revision: string): string[] {
 export async function runSuite(
   scenarios: readonly string[],
   args: readonly string[],
-  onLine?: (line: string) => void,
+  { timeoutMs = SUITE_MS, onLine }: RunOptions = {},
 ): Promise<Verdict[]> {
   const results = join(home, 'results', args[0] ?? '');
   rmSync(results, { recursive: true, force: true });
@@ -75,7 +78,7 @@ export async function runSuite(
   const { output } = await run({
     file: chooseNode(),
     args: command,
-    timeoutMs: SUITE_MS,
+    timeoutMs,
     ...(onLine && { onLine }),
   });
   const files = new Map(
