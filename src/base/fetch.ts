@@ -1,0 +1,65 @@
+/** HTTP toward a peer that may be slow, huge or lost: bounded in time and size, never following a redirect. */
+
+export interface GuardedRequest {
+  readonly method?: 'GET' | 'POST';
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly timeoutMs: number;
+  readonly maxBytes: number;
+}
+
+export interface GuardedResponse {
+  readonly status: number;
+  readonly contentType: string;
+  readonly text: string;
+}
+
+export interface FetchFailure {
+  readonly failure: 'timeout' | 'network' | 'too_large' | 'redirect';
+}
+
+/** One exchange. A failure below HTTP is a value; an HTTP error status is an answer like any other. */
+export async function guardedFetch(
+  url: string,
+  { method = 'GET', headers = {}, body, timeoutMs, maxBytes }: GuardedRequest,
+): Promise<GuardedResponse | FetchFailure> {
+  try {
+    const response = await fetch(url, {
+      method,
+      headers,
+      // Followed, a redirect would carry the Authorization header along.
+      redirect: 'manual',
+      signal: AbortSignal.timeout(timeoutMs),
+      ...(body === undefined ? {} : { body }),
+    });
+    if (response.status >= 300 && response.status < 400) {
+      await response.body?.cancel();
+      return { failure: 'redirect' };
+    }
+    const text = await readCapped(response, maxBytes);
+    if (text === undefined) return { failure: 'too_large' };
+    return { status: response.status, contentType: response.headers.get('content-type') ?? '', text };
+  } catch (error) {
+    return { failure: error instanceof Error && error.name === 'TimeoutError' ? 'timeout' : 'network' };
+  }
+}
+
+async function readCapped(response: Response, maxBytes: number): Promise<string | undefined> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength;
+    if (size > maxBytes) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** Parses JSON from a peer; what is not JSON is `undefined`. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

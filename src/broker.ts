@@ -1,0 +1,195 @@
+/** The composition root: builds each object once, hands each what it needs, and closes all of it in reverse order. */
+import { isLaunchFault, resolveCommand, type UpstreamSource } from './backend/launch.js';
+import { Sessions } from './backend/sessions.js';
+import { type Clock, MINUTE, SECOND } from './base/clock.js';
+import type { Randomness } from './base/ids.js';
+import { createLog, describeError, type Log } from './base/log.js';
+import type { LoadedConfig } from './config.js';
+import { createApp } from './http/app.js';
+import { bearerAuthentication } from './http/bearer.js';
+import { mcpRoutes } from './http/mcp.js';
+import { listenHttp } from './http/server.js';
+import { Credentials } from './identity/credentials.js';
+import { createForgejo } from './identity/forgejo.js';
+import { KeyRing } from './identity/sealing.js';
+import { type IdentityProvider, isIdentityFault } from './oauth/identity.js';
+import { PendingAuthorizations } from './oauth/pending.js';
+import { SignIn } from './oauth/sign-in.js';
+import { Tokens } from './oauth/tokens.js';
+import { openSqliteStore } from './store/sqlite-store.js';
+
+/** What the outside world gives: time and chance. */
+export interface Edge {
+  readonly now: Clock;
+  readonly random: Randomness;
+}
+
+export interface Broker extends AsyncDisposable {
+  /** The TCP port, when it listens on one. */
+  readonly port: number | undefined;
+}
+
+/** Something the operator must mend before the broker can run; its message is all there is to say. */
+export class StartProblem extends Error {}
+
+const UPSTREAM_TIMEOUT_MS = 10 * SECOND;
+const MAX_PENDING = 10_000;
+
+/** Starts everything; returns once it listens. Throws `StartProblem` for what an operator can mend. */
+export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge): Promise<Broker> {
+  const { now, random } = edge;
+  const { publicUrl, forgejo, limits, lifetimes } = config;
+  const log = createLog(config.log.level, config.log.format);
+  const stop = new AbortController();
+  const closers: AsyncDisposable[] = [];
+  const keep = <T extends AsyncDisposable>(resource: T): T => {
+    closers.push(resource);
+    return resource;
+  };
+  const close = async () => {
+    stop.abort();
+    for (const resource of closers.splice(0).reverse()) await resource[Symbol.asyncDispose]();
+  };
+
+  try {
+    const store = keep(openStore(config.database));
+    const keys = new KeyRing(secrets.encryptionKeys, random);
+    const identity = createForgejo({
+      ...forgejo,
+      clientSecret: secrets.forgejoClientSecret,
+      redirectUri: `${publicUrl}/oauth/callback`,
+      allowedUsers: config.allowedUsers,
+      allowedOrgs: config.allowedOrgs,
+      timeoutMs: UPSTREAM_TIMEOUT_MS,
+      now,
+      log,
+    });
+    await checkUpstream(identity, log);
+    const credentials = new Credentials({ store, identity, keys, now, log });
+    const names = config.servers.map(({ name }) => name);
+    const resources = {
+      origin: publicUrl,
+      endpoints: [`${publicUrl}/mcp`, ...names.map((name) => `${publicUrl}/mcp/${name}`)],
+    };
+    const tokens = new Tokens({ store, resources, lifetimes, now, random });
+    const pending = new PendingAuthorizations({
+      now,
+      random,
+      ttlMs: lifetimes.pendingSeconds * SECOND,
+      capacity: MAX_PENDING,
+    });
+    const signIn = new SignIn({
+      issuer: publicUrl,
+      resources,
+      store,
+      tokens,
+      pending,
+      identity,
+      sealer: keys,
+      random,
+      log,
+    });
+    reportMissingCommands(config, log);
+    const sessions = keep(
+      new Sessions({
+        servers: config.servers,
+        upstream: upstreamSource(credentials, forgejo.url),
+        limits,
+        path: config.path,
+        now,
+        random,
+        log,
+      }),
+    );
+    const app = createApp({
+      publicUrl,
+      resources,
+      allowedOrigins: config.allowedOrigins,
+      upstream: { name: identity.displayName, url: forgejo.url },
+      store,
+      tokens,
+      signIn,
+      mcp: mcpRoutes({
+        authenticate: bearerAuthentication({ publicUrl, tokens, log }),
+        sessions,
+        servers: names,
+        now,
+        log,
+        maxMessageBytes: limits.maxMessageBytes,
+      }),
+      onGrantRevoked: (grant) => sessions.closeGrant(grant),
+      now,
+      random,
+      log,
+    });
+    repeat(MINUTE, stop.signal, log, () => pending.sweep());
+    repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
+    const server = keep(await listenHttp(app, config.listen));
+    log.info('broker.ready', { publicUrl, listen: config.listen, servers: names, forgejo: forgejo.url });
+    return { port: server.port, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function openStore(path: string) {
+  try {
+    return openSqliteStore(path);
+  } catch (cause) {
+    throw new StartProblem(`BROKER_DATABASE: cannot open ${path} (${describeError(cause)})`, { cause });
+  }
+}
+
+/** A Forgejo that is down may come back; one that is too old will not mend itself. */
+async function checkUpstream(identity: IdentityProvider, log: Log): Promise<void> {
+  const unfit = await identity.check();
+  if (unfit?.kind === 'misconfigured') throw new StartProblem(`FORGEJO_URL: ${unfit.detail}`);
+  if (unfit !== undefined)
+    log.warn('upstream.unreachable', { upstream: identity.issuer, detail: unfit.detail });
+}
+
+function reportMissingCommands({ servers, path }: LoadedConfig['config'], log: Log): void {
+  for (const { name, command } of servers) {
+    const resolved = resolveCommand(command, path);
+    if (isLaunchFault(resolved))
+      log.error('server.command_missing', { server: name, problem: resolved.launchFault });
+  }
+}
+
+function upstreamSource(credentials: Credentials, url: string): UpstreamSource {
+  return async (userId) => {
+    const fresh = await credentials.fresh(userId);
+    if (!isIdentityFault(fresh)) {
+      const { tokens, identity } = fresh;
+      return {
+        token: tokens.access,
+        expiresAt: tokens.expiresAt,
+        user: { id: identity.subject, login: identity.login },
+        url,
+      };
+    }
+    switch (fresh.kind) {
+      case 'barred':
+      case 'not_allowed':
+        return { fault: 'barred', message: 'Forgejo does not let this account in.' };
+      case 'signed_out':
+      case 'denied':
+      case 'scope_conflict':
+        return { fault: 'signed-out', message: 'The sign-in at Forgejo has ended. Sign in again.' };
+      case 'unreachable':
+      case 'misconfigured':
+        return { fault: 'unreachable', message: 'Forgejo does not answer. Try again later.' };
+    }
+  };
+}
+
+function repeat(everyMs: number, signal: AbortSignal, log: Log, task: () => unknown): void {
+  const timer = setInterval(() => {
+    Promise.resolve()
+      .then(task)
+      .catch((error: unknown) => log.error('task.failed', { error: describeError(error) }));
+  }, everyMs);
+  timer.unref();
+  signal.addEventListener('abort', () => clearInterval(timer), { once: true });
+}

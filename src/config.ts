@@ -1,0 +1,184 @@
+/** The environment, read once: a frozen Config that may be printed, the Secrets apart, or every problem at once. */
+import type { BlockList } from 'node:net';
+import { z } from 'zod';
+import { checkServerEntry, isLaunchFault, parseCommandLine, type ServerEntry } from './backend/launch.js';
+import { type Environment, EnvironmentReader, type Listen, type ReadFile } from './base/environment.js';
+import { parseJson } from './base/fetch.js';
+import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './base/log.js';
+import { Secret } from './base/secret.js';
+import { parseForgejoScopes } from './identity/forgejo-scopes.js';
+
+export interface Config {
+  readonly publicUrl: string;
+  readonly listen: Listen;
+  readonly database: string;
+  readonly lifetimes: {
+    readonly accessTokenSeconds: number;
+    readonly refreshTokenSeconds: number;
+    readonly codeSeconds: number;
+    readonly pendingSeconds: number;
+  };
+  /** The first one serves `/mcp`. */
+  readonly servers: readonly ServerEntry[];
+  readonly limits: {
+    readonly maxChildren: number;
+    readonly maxChildrenPerUser: number;
+    readonly childIdleSeconds: number;
+    readonly sessionSeconds: number;
+    readonly requestSeconds: number;
+    readonly maxMessageBytes: number;
+  };
+  readonly sandbox: 'auto' | 'none';
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  readonly forgejo: {
+    readonly url: string;
+    readonly clientId: string;
+    readonly scopes: readonly string[];
+  };
+  readonly allowedUsers: readonly string[];
+  readonly allowedOrgs: readonly string[];
+  readonly allowedOrigins: 'any' | readonly string[];
+  readonly trustedProxies: BlockList;
+  /** Where children look for commands and where they may make private folders. */
+  readonly path: string;
+}
+
+export interface Secrets {
+  /** 32 bytes each; the first encrypts, all decrypt. */
+  readonly encryptionKeys: readonly Buffer[];
+  readonly forgejoClientSecret: Secret;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  readonly secrets: Secrets;
+}
+
+const DEFAULT_SCOPES =
+  'read:user write:repository write:issue read:organization write:notification read:misc';
+
+/**
+ * Reads the configuration. Each problem names its variable and the remedy, and never repeats a secret's value.
+ * `readFile` serves `NAME_FILE`, systemd credentials and `BROKER_SERVERS_FILE`; it throws like `readFileSync`.
+ */
+export function loadConfig(
+  env: Environment,
+  readFile: ReadFile,
+): LoadedConfig | { readonly problems: readonly string[] } {
+  const problems: string[] = [];
+  const read = new EnvironmentReader(env, readFile, problems);
+
+  const servers = readServers(read);
+  const scopes = parseForgejoScopes(env['FORGEJO_SCOPES'] ?? DEFAULT_SCOPES);
+  if ('problem' in scopes) read.complain('FORGEJO_SCOPES', scopes.problem);
+  const allowedOrgs = read.list('BROKER_ALLOWED_ORGS').map((name) => name.toLowerCase());
+  if (
+    allowedOrgs.length > 0 &&
+    !('problem' in scopes) &&
+    !scopes.some((scope) => scope.endsWith(':organization'))
+  ) {
+    read.complain('FORGEJO_SCOPES', 'must contain read:organization when BROKER_ALLOWED_ORGS is set');
+  }
+
+  const config: Config = {
+    publicUrl: read.publicUrl('BROKER_PUBLIC_URL'),
+    listen: read.listen('BROKER_LISTEN', '127.0.0.1:8080'),
+    database: read.database('BROKER_DATABASE', './data/broker.db'),
+    lifetimes: {
+      accessTokenSeconds: read.integer('BROKER_ACCESS_TOKEN_SECONDS', 3600, 60),
+      refreshTokenSeconds: read.integer('BROKER_REFRESH_TOKEN_SECONDS', 7_776_000, 3600),
+      codeSeconds: read.integer('BROKER_CODE_SECONDS', 300, 10),
+      pendingSeconds: read.integer('BROKER_PENDING_SECONDS', 600, 60),
+    },
+    servers,
+    limits: {
+      maxChildren: read.integer('BROKER_MAX_CHILDREN', 200, 1),
+      maxChildrenPerUser: read.integer('BROKER_MAX_CHILDREN_PER_USER', 8, 1),
+      childIdleSeconds: read.integer('BROKER_CHILD_IDLE_SECONDS', 300, 1),
+      sessionSeconds: read.integer('BROKER_SESSION_SECONDS', 2_592_000, 60),
+      requestSeconds: read.integer('BROKER_REQUEST_SECONDS', 300, 1),
+      maxMessageBytes: read.integer('BROKER_MAX_MESSAGE_BYTES', 16_777_216, 65_536),
+    },
+    sandbox: readSandbox(read),
+    log: {
+      level: read.oneOf('BROKER_LOG_LEVEL', LOG_LEVELS, 'info'),
+      format: read.oneOf('BROKER_LOG_FORMAT', LOG_FORMATS, 'json'),
+    },
+    forgejo: {
+      url: read.url('FORGEJO_URL'),
+      clientId: read.required('FORGEJO_CLIENT_ID', 'the client id of the OAuth application made in Forgejo'),
+      scopes: 'problem' in scopes ? [] : scopes,
+    },
+    allowedUsers: read.list('BROKER_ALLOWED_USERS').map((name) => name.toLowerCase()),
+    allowedOrgs,
+    allowedOrigins: read.origins('BROKER_ALLOWED_ORIGINS'),
+    trustedProxies: read.networks('BROKER_TRUSTED_PROXIES', '127.0.0.0/8 ::1/128'),
+    path: env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
+  };
+  const secrets: Secrets = {
+    encryptionKeys: read.encryptionKeys('BROKER_ENCRYPTION_KEY'),
+    forgejoClientSecret: new Secret(
+      read.secret('FORGEJO_CLIENT_SECRET', 'the client secret of the OAuth application made in Forgejo'),
+    ),
+  };
+  return problems.length > 0 ? { problems } : { config: Object.freeze(config), secrets };
+}
+
+function readSandbox(read: EnvironmentReader): 'auto' | 'none' {
+  const value = read.oneOf('BROKER_SANDBOX', ['auto', 'bubblewrap', 'none'], 'auto');
+  if (value !== 'bubblewrap') return value;
+  read.complain('BROKER_SANDBOX', 'bubblewrap is not supported by this version yet; use auto or none');
+  return 'auto';
+}
+
+/** The `mcpServers` shape that every MCP user knows; members for other hosts are ignored. */
+const serversFile = z.object({
+  mcpServers: z.record(
+    z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'a name is lower-case letters, digits and hyphens'),
+    z.object({
+      command: z.string().min(1),
+      args: z.array(z.string()).default([]),
+      env: z.record(z.string(), z.string()).default({}),
+    }),
+  ),
+});
+
+function readServers(read: EnvironmentReader): readonly ServerEntry[] {
+  const file = read.text('BROKER_SERVERS_FILE');
+  const entries = file === undefined ? readMcpCommand(read) : readServersFile(read, file);
+  for (const entry of entries) {
+    const problem = checkServerEntry(entry);
+    if (problem !== undefined) {
+      read.complain(
+        file === undefined ? 'BROKER_MCP_COMMAND' : 'BROKER_SERVERS_FILE',
+        `${entry.name}: ${problem}`,
+      );
+    }
+  }
+  return entries;
+}
+
+function readMcpCommand(read: EnvironmentReader): readonly ServerEntry[] {
+  const line = parseCommandLine(read.text('BROKER_MCP_COMMAND') ?? 'forgejo-mcp --transport stdio');
+  if (isLaunchFault(line)) {
+    read.complain('BROKER_MCP_COMMAND', line.launchFault);
+    return [];
+  }
+  const [command = '', ...args] = line;
+  return [{ name: 'forgejo', command, args, env: {} }];
+}
+
+function readServersFile(read: EnvironmentReader, file: string): readonly ServerEntry[] {
+  const text = read.file('BROKER_SERVERS_FILE', file);
+  if (text === undefined) return [];
+  const parsed = serversFile.safeParse(parseJson(text));
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) {
+      read.complain('BROKER_SERVERS_FILE', `${issue.path.join('.') || file}: ${issue.message}`);
+    }
+    return [];
+  }
+  const entries = Object.entries(parsed.data.mcpServers).map(([name, entry]) => ({ name, ...entry }));
+  if (entries.length === 0) read.complain('BROKER_SERVERS_FILE', 'names no server');
+  return entries;
+}

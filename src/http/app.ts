@@ -1,0 +1,68 @@
+/** The site map. Everything that answers HTTP is mounted here, in the order in which a request meets it. */
+import { type Context, Hono } from 'hono';
+import { type Randomness, randomId } from '../base/ids.js';
+import { describeError, type Log } from '../base/log.js';
+import type { Resources } from '../oauth/resources.js';
+import { type AllowedOrigins, hostGuard, originGuard, securityHeaders } from './guards.js';
+import { homePage, incidentPage, renderPage, type Upstream } from './pages.js';
+import { type SignInRoutesDeps, signInRoutes } from './sign-in.js';
+import { type TokenRoutesDeps, tokenRoutes } from './token.js';
+import { wellKnownRoutes } from './well-known.js';
+
+export interface AppDeps extends Omit<SignInRoutesDeps, 'upstream'>, TokenRoutesDeps {
+  readonly resources: Resources;
+  readonly allowedOrigins: AllowedOrigins;
+  readonly upstream: Upstream;
+  /** The MCP endpoints, as a sub-application. */
+  readonly mcp: Hono;
+  readonly random: Randomness;
+  readonly log: Log;
+}
+
+/** Paths that take tokens and never cookies: any page may call them, so they speak CORS. */
+const TOKEN_PATHS = [
+  '/.well-known/*',
+  '/oauth/register',
+  '/oauth/token',
+  '/oauth/revoke',
+  '/register',
+  '/token',
+  '/revoke',
+  '/mcp/*',
+];
+
+export function createApp(deps: AppDeps): Hono {
+  const { publicUrl, resources, allowedOrigins, upstream, mcp, random, log } = deps;
+  const app = new Hono({ strict: false });
+
+  app.use(securityHeaders(publicUrl));
+  app.use(hostGuard(publicUrl));
+  for (const path of TOKEN_PATHS) app.use(path, originGuard(publicUrl, allowedOrigins));
+
+  app.route('/', mcp);
+  app.route('/', wellKnownRoutes(resources));
+  app.route('/', tokenRoutes(deps));
+  app.route('/', signInRoutes(deps));
+  app.get('/', (c) => renderPage(c, 200, homePage(resources.endpoints, upstream)));
+
+  app.notFound((c) => c.json({ error: 'not_found' }, 404));
+  app.onError((error, c) => {
+    const incident = randomId<string>(random, 'in_');
+    log.error('request.failed', { incident, path: c.req.path, error: describeError(error) });
+    return failed(c, incident);
+  });
+  return app;
+}
+
+/** What broke is the operator's to know; the caller gets an id to quote, in the form its endpoint speaks. */
+function failed(c: Context, incident: string): Response | Promise<Response> {
+  const { path } = c.req;
+  if (path.startsWith('/mcp')) {
+    const error = { code: -32603, message: `Internal error (${incident})` };
+    return c.json({ jsonrpc: '2.0', id: null, error }, 500);
+  }
+  if (['/oauth/authorize', '/oauth/consent', '/oauth/callback', '/authorize', '/'].includes(path)) {
+    return renderPage(c, 500, incidentPage(incident));
+  }
+  return c.json({ error: 'server_error', error_description: `Internal error (${incident}).` }, 500);
+}

@@ -1,0 +1,56 @@
+/** RFC 6750 at the MCP endpoints: a caller, or the one 401 that every client knows how to read. */
+import type { Context } from 'hono';
+import type { Caller } from '../base/ids.js';
+import type { Log } from '../base/log.js';
+import { MCP_SCOPE } from '../oauth/scopes.js';
+import type { BearerFault, Tokens } from '../oauth/tokens.js';
+
+export interface BearerDeps {
+  readonly publicUrl: string;
+  readonly tokens: Tokens;
+  readonly log: Log;
+}
+
+export type Authenticate = (c: Context) => Promise<Caller | Response>;
+
+export function bearerAuthentication({ publicUrl, tokens, log }: BearerDeps): Authenticate {
+  return async (c) => {
+    const token = /^bearer +([\w.~+/=-]+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
+    if (token === undefined) return challenge(c, publicUrl);
+    const caller = await tokens.authenticate(token, publicUrl + endpointPath(c).replace(/\/+$/, ''));
+    if (typeof caller !== 'string') return caller;
+    log.info('token.refused', { reason: caller, path: c.req.path });
+    return challenge(c, publicUrl, caller);
+  };
+}
+
+/**
+ * RFC 6750 §3, RFC 9728 §5.1. `scope` is spelt once and last: SDK v1 finds parameters by a pattern that would also
+ * match inside another's text.
+ */
+function challenge(c: Context, publicUrl: string, fault?: BearerFault): Response {
+  const parameters = [
+    ...(fault === undefined ? [] : ['error="invalid_token"', `error_description="${DESCRIPTIONS[fault]}"`]),
+    `resource_metadata="${publicUrl}/.well-known/oauth-protected-resource${endpointPath(c)}"`,
+    `scope="${MCP_SCOPE}"`,
+  ];
+  c.header('WWW-Authenticate', `Bearer ${parameters.join(', ')}`);
+  c.header('Cache-Control', 'no-store');
+  const description = fault === undefined ? 'Sign in to use this endpoint.' : DESCRIPTIONS[fault];
+  return c.json(
+    { error: fault === undefined ? 'unauthorized' : 'invalid_token', error_description: description },
+    401,
+  );
+}
+
+const DESCRIPTIONS: Readonly<Record<BearerFault, string>> = {
+  token_unknown: 'The access token is unknown or revoked.',
+  token_expired: 'The access token expired.',
+  token_of_another_resource: 'The access token is for another resource.',
+  user_signed_out: 'The sign-in at Forgejo has ended. Sign in again.',
+};
+
+/** The path as the client typed it, so that `resource` is byte for byte the URL in the user's configuration. */
+function endpointPath(c: Context): string {
+  return new URL(c.req.url).pathname;
+}

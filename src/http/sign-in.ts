@@ -1,0 +1,66 @@
+/** What the browser sees of a sign-in: authorize, consent, callback. It decides nothing: it reads, asks, and renders. */
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { getCookie, setCookie } from 'hono/cookie';
+import { type Randomness, randomToken } from '../base/ids.js';
+import { isFault } from '../oauth/fault.js';
+import { parseParameters } from '../oauth/parameters.js';
+import type { SignIn, SignInStep } from '../oauth/sign-in.js';
+import { consentPage, explanationPage, renderPage, type Upstream, upstreamFailedPage } from './pages.js';
+
+export interface SignInRoutesDeps {
+  readonly publicUrl: string;
+  readonly upstream: Upstream;
+  readonly signIn: SignIn;
+  readonly random: Randomness;
+}
+
+const MAX_FORM_BYTES = 16 * 1024;
+
+export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRoutesDeps): Hono {
+  const routes = new Hono();
+  const secure = publicUrl.startsWith('https:');
+  const cookie = secure ? '__Host-fjmcp_browser' : 'fjmcp_browser';
+
+  /** The value that binds a pending authorization to this browser; many tabs share it. */
+  const browserOf = (c: Context): string | undefined => getCookie(c, cookie);
+  const ensureBrowser = (c: Context): string => {
+    const known = browserOf(c);
+    if (known !== undefined && known.length >= 43) return known;
+    const value = randomToken(random, '');
+    // Lax, not Strict: the callback is a navigation that starts at Forgejo.
+    setCookie(c, cookie, value, { path: '/', httpOnly: true, sameSite: 'Lax', secure });
+    return value;
+  };
+
+  const render = (c: Context, step: SignInStep): Response | Promise<Response> => {
+    switch (step.next) {
+      case 'redirect':
+        c.header('Cache-Control', 'no-store');
+        // 303, never 307: the answer to a POST must not be posted on to the client.
+        return c.redirect(step.to, 303);
+      case 'consent':
+        return renderPage(c, 200, consentPage(step.form, upstream));
+      case 'upstream_failed':
+        return renderPage(c, 502, upstreamFailedPage(step.fault.kind, step.form, upstream));
+      case 'explain':
+        return renderPage(c, 400, explanationPage(step.problem, upstream));
+    }
+  };
+
+  routes.on('GET', ['/oauth/authorize', '/authorize'], async (c) =>
+    render(c, await signIn.authorize(new URL(c.req.url).searchParams, ensureBrowser(c))),
+  );
+
+  routes.post('/oauth/consent', bodyLimit({ maxSize: MAX_FORM_BYTES }), async (c) => {
+    const form = parseParameters(new URLSearchParams(await c.req.text()));
+    if (isFault(form)) return render(c, { next: 'explain', problem: 'request_malformed' });
+    return render(c, await signIn.consent(form, browserOf(c)));
+  });
+
+  routes.get('/oauth/callback', async (c) =>
+    render(c, await signIn.callback(new URL(c.req.url).searchParams, browserOf(c))),
+  );
+
+  return routes;
+}

@@ -1,0 +1,108 @@
+/**
+ * A user's upstream token, always fresh: refreshed once at a time, the new pair stored before it is used.
+ * Forgejo keeps exactly one refresh token alive per user and application, so a refresh must never be repeated.
+ */
+import { type Clock, MINUTE } from '../base/clock.js';
+import type { UserId } from '../base/ids.js';
+import type { Log } from '../base/log.js';
+import {
+  type IdentityFault,
+  type IdentityProvider,
+  isIdentityFault,
+  type UpstreamTokens,
+} from '../oauth/identity.js';
+import type { Credential, CredentialStore, UpstreamIdentity } from '../oauth/ports.js';
+import type { KeyRing } from './sealing.js';
+
+export interface FreshCredential {
+  readonly tokens: UpstreamTokens;
+  readonly identity: UpstreamIdentity;
+}
+
+export interface CredentialsDeps {
+  readonly store: CredentialStore;
+  readonly identity: IdentityProvider;
+  readonly keys: KeyRing;
+  readonly now: Clock;
+  readonly log: Log;
+}
+
+/** A token this close to its end is refreshed first; short-lived ones when two thirds of their life are over. */
+const REFRESH_MARGIN_MS = 5 * MINUTE;
+
+export class Credentials {
+  readonly #deps: CredentialsDeps;
+  readonly #refreshing = new Map<UserId, Promise<FreshCredential | IdentityFault>>();
+
+  constructor(deps: CredentialsDeps) {
+    this.#deps = deps;
+  }
+
+  /** A token good for a while. Callers that come together share one refresh. */
+  async fresh(userId: UserId): Promise<FreshCredential | IdentityFault> {
+    const running = this.#refreshing.get(userId);
+    if (running !== undefined) return running;
+    const current = await this.#read(userId);
+    if (isIdentityFault(current) || this.#isFresh(current.tokens)) return current;
+    // Asked again: while the store answered, another caller may have begun.
+    const begun = this.#refreshing.get(userId);
+    if (begun !== undefined) return begun;
+    const refresh = this.#refresh(userId).finally(() => this.#refreshing.delete(userId));
+    this.#refreshing.set(userId, refresh);
+    return refresh;
+  }
+
+  async #refresh(userId: UserId): Promise<FreshCredential | IdentityFault> {
+    const { store, identity, keys, now, log } = this.#deps;
+    const current = await this.#read(userId);
+    if (isIdentityFault(current) || this.#isFresh(current.tokens)) return current;
+    const { tokens, credential } = current;
+    if (tokens.refresh === undefined) return this.#retire(credential, 'no refresh token was given');
+    const next = await identity.refresh(tokens.refresh);
+    if (isIdentityFault(next)) {
+      if (next.kind === 'signed_out') return this.#retire(credential, next.detail);
+      log.warn('credential.refresh_failed', { user: userId, kind: next.kind, detail: next.detail });
+      return tokens.expiresAt > now() ? current : next;
+    }
+    const stored = await store.replaceCredential(
+      userId,
+      credential.version,
+      keys.seal(credential.identity, next),
+    );
+    // Someone signed in meanwhile: theirs is the living one.
+    if (!stored) return this.#read(userId);
+    // Forgejo refreshes for barred accounts too; only /api/v1/user tells.
+    const user = await identity.identify(next.access);
+    if (isIdentityFault(user) && (user.kind === 'barred' || user.kind === 'not_allowed')) {
+      await this.#retire({ ...credential, version: credential.version + 1 }, user.detail);
+      return user;
+    }
+    log.info('credential.refreshed', { user: userId });
+    return { tokens: next, identity: credential.identity };
+  }
+
+  async #read(
+    userId: UserId,
+  ): Promise<(FreshCredential & { readonly credential: Credential }) | IdentityFault> {
+    const { store, keys } = this.#deps;
+    const credential = await store.findCredential(userId);
+    if (credential === undefined || credential.state === 'dead') {
+      return { kind: 'signed_out', detail: 'no living credential' };
+    }
+    const tokens = keys.open(credential);
+    if (tokens === undefined) return this.#retire(credential, 'no key of the ring opens the credential');
+    return { tokens, identity: credential.identity, credential };
+  }
+
+  #isFresh({ issuedAt, expiresAt }: UpstreamTokens): boolean {
+    return expiresAt - this.#deps.now() > Math.min(REFRESH_MARGIN_MS, (expiresAt - issuedAt) / 3);
+  }
+
+  /** From now on the user's grants answer 401, until the user signs in again with any client. */
+  async #retire({ userId, version }: Credential, detail: string): Promise<IdentityFault> {
+    if (await this.#deps.store.retireCredential(userId, version)) {
+      this.#deps.log.warn('credential.dead', { user: userId, detail });
+    }
+    return { kind: 'signed_out', detail };
+  }
+}

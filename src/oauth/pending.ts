@@ -1,0 +1,127 @@
+/**
+ * Pending authorizations: unfinished logins, in memory only. Its steps meet nowhere else: each request names the
+ * pending authorization, proves that it comes from the browser that began it, and moves it one step on.
+ */
+import type { Clock } from '../base/clock.js';
+import { ExpiringMap } from '../base/expiring-map.js';
+import {
+  type Brand,
+  type Randomness,
+  randomId,
+  randomToken,
+  type Sha256,
+  sameText,
+  sha256,
+} from '../base/ids.js';
+import type { AuthorizationRequest } from './authorization.js';
+
+export type PendingId = Brand<string, 'PendingId'>;
+
+type Step =
+  | { readonly at: 'consent' }
+  | { readonly at: 'upstream'; readonly state: string; readonly verifier: string }
+  | { readonly at: 'completing' };
+
+interface Pending {
+  readonly id: PendingId;
+  /** SHA-256 of the browser's cookie. */
+  readonly browser: Sha256;
+  readonly csrf: string;
+  readonly request: AuthorizationRequest;
+  step: Step;
+}
+
+/** What the consent page shows and posts back. */
+export interface ConsentForm {
+  readonly id: PendingId;
+  readonly csrf: string;
+  readonly request: AuthorizationRequest;
+}
+
+export interface PendingAuthorizationsOptions {
+  readonly now: Clock;
+  readonly random: Randomness;
+  readonly ttlMs: number;
+  readonly capacity: number;
+}
+
+export class PendingAuthorizations {
+  readonly #random: Randomness;
+  readonly #entries: ExpiringMap<string, Pending>;
+
+  constructor({ now, random, ttlMs, capacity }: PendingAuthorizationsOptions) {
+    this.#random = random;
+    this.#entries = new ExpiringMap({ now, ttlMs, capacity });
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Drops expired ones; the broker calls it every minute. */
+  sweep(): void {
+    this.#entries.sweep();
+  }
+
+  /** Begins one for the browser whose cookie value is `browser`. */
+  open(request: AuthorizationRequest, browser: string): ConsentForm {
+    const id = randomId<PendingId>(this.#random, 'pa_');
+    const csrf = randomToken(this.#random, '');
+    this.#entries.set(id, { id, browser: sha256(browser), csrf, request, step: { at: 'consent' } });
+    return { id, csrf, request };
+  }
+
+  /** The pending authorization a consent form speaks of, if form and browser are the ones it began with. */
+  consented(id: string, csrf: string, browser: string | undefined): ConsentForm | undefined {
+    const pending = this.#find(id, browser);
+    if (pending === undefined || pending.step.at === 'completing' || !sameText(pending.csrf, csrf))
+      return undefined;
+    return pending;
+  }
+
+  /**
+   * The user said yes: from now on an upstream answer is awaited. Saying it again (back button, double click)
+   * starts that leg anew; an answer to the older one is then refused.
+   */
+  awaitUpstream(id: PendingId, verifier: string): string | undefined {
+    const pending = this.#entries.get(id);
+    if (pending === undefined) return undefined;
+    const state = `${id}.${randomToken(this.#random, '')}`;
+    pending.step = { at: 'upstream', state, verifier };
+    return state;
+  }
+
+  /** The user said no. */
+  close(id: PendingId): void {
+    this.#entries.delete(id);
+  }
+
+  /** Takes the upstream's answer, once: a second callback with the same state finds nothing. */
+  takeUpstreamAnswer(
+    state: string,
+    browser: string | undefined,
+  ):
+    | { readonly request: AuthorizationRequest; readonly id: PendingId; readonly verifier: string }
+    | undefined {
+    const id = state.slice(0, state.indexOf('.'));
+    const pending = this.#find(id, browser);
+    if (pending?.step.at !== 'upstream' || !sameText(pending.step.state, state)) return undefined;
+    const { verifier } = pending.step;
+    pending.step = { at: 'completing' };
+    return { request: pending.request, id: pending.id, verifier };
+  }
+
+  /** After a failure upstream: the same form can be sent again. */
+  reopen(id: PendingId): ConsentForm | undefined {
+    const pending = this.#entries.get(id);
+    if (pending !== undefined) pending.step = { at: 'consent' };
+    return pending;
+  }
+
+  #find(id: string, browser: string | undefined): Pending | undefined {
+    const pending = this.#entries.get(id);
+    return browser !== undefined && pending !== undefined && sameText(pending.browser, sha256(browser))
+      ? pending
+      : undefined;
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * What the authorization server needs from a store. Verbs are whole and atomic: a driver runs each in one
+ * transaction, so no caller can stand between a check and the write that depends on it.
+ */
+import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
+import type { Client } from './clients.js';
+
+/** The upstream's name for a person: never the login name, which can change hands. */
+export interface UpstreamIdentity {
+  readonly issuer: string;
+  readonly subject: string;
+  readonly login: string;
+}
+
+/** All times are milliseconds since the epoch. */
+export interface NewGrant {
+  readonly id: GrantId;
+  readonly clientId: ClientId;
+  readonly resource: string;
+  readonly scope: string;
+  readonly createdAt: number;
+}
+
+export interface Grant extends NewGrant {
+  readonly userId: UserId;
+}
+
+export interface NewCode {
+  readonly hash: Sha256;
+  readonly redirectUri: string;
+  readonly codeChallenge: string;
+  readonly expiresAt: number;
+}
+
+export interface Code extends NewCode {
+  readonly grant: Grant;
+}
+
+export interface TokenHashes {
+  readonly access: { readonly hash: Sha256; readonly expiresAt: number };
+  readonly refresh: { readonly hash: Sha256; readonly expiresAt: number } | undefined;
+}
+
+/** A sealed upstream token pair: ciphertext and what may be known without the key. */
+export interface SealedCredential {
+  readonly sealed: Buffer;
+  readonly keyId: string;
+  /** When the access token inside dies. */
+  readonly expiresAt: number;
+}
+
+export interface Credential extends SealedCredential {
+  readonly userId: UserId;
+  readonly identity: UpstreamIdentity;
+  readonly version: number;
+  readonly state: 'alive' | 'dead';
+}
+
+export interface SignIn {
+  /** Used when this person was never here; otherwise the stored id stays. */
+  readonly newUserId: UserId;
+  readonly identity: UpstreamIdentity;
+  readonly credential: SealedCredential;
+  readonly grant: NewGrant;
+  readonly code: NewCode;
+}
+
+export interface RefreshPolicy {
+  /** A rotated token works again for this long, or until its successor is used. */
+  readonly graceMs: number;
+  /** How often one token may be rotated in all. */
+  readonly maxRotations: number;
+}
+
+export type RedeemOutcome = 'redeemed' | 'replayed';
+export type RotateOutcome = 'rotated' | 'over_cap' | 'reused' | 'gone';
+
+export interface AccessTokenRecord {
+  readonly grant: Grant;
+  readonly expiresAt: number;
+  readonly credential: 'alive' | 'dead';
+}
+
+export interface RefreshTokenRecord {
+  readonly grant: Grant;
+  readonly expiresAt: number;
+  readonly credential: 'alive' | 'dead';
+}
+
+export interface OAuthStore {
+  addClient(client: Client): Promise<void>;
+  findClient(id: string): Promise<Client | undefined>;
+
+  /** Saves user, credential (replacing an older one: Forgejo killed it), grant and code together. */
+  recordSignIn(signIn: SignIn): Promise<UserId>;
+
+  findCode(hash: Sha256): Promise<Code | undefined>;
+  /** Uses the code up and saves its tokens. A code used before revokes everything it gave (RFC 6749 §4.1.2). */
+  redeemCode(hash: Sha256, tokens: TokenHashes, now: number): Promise<RedeemOutcome>;
+
+  findRefreshToken(hash: Sha256): Promise<RefreshTokenRecord | undefined>;
+  /** Replaces a refresh token. Reuse outside the policy revokes the grant (RFC 9700 §4.14.2). */
+  rotateRefreshToken(
+    hash: Sha256,
+    tokens: TokenHashes,
+    now: number,
+    policy: RefreshPolicy,
+  ): Promise<RotateOutcome>;
+
+  findAccessToken(hash: Sha256): Promise<AccessTokenRecord | undefined>;
+  /** Revokes a token if it is this client's: an access token alone, a refresh token with its whole grant (RFC 7009 §2.1). */
+  revokeToken(hash: Sha256, clientId: ClientId): Promise<GrantId | undefined>;
+
+  /** Deletes what is expired or abandoned; returns how many rows went. */
+  sweep(now: number): Promise<number>;
+}
+
+export interface CredentialStore {
+  findCredential(userId: UserId): Promise<Credential | undefined>;
+  /** Replaces the credential if it is still at `version`. */
+  replaceCredential(userId: UserId, version: number, next: SealedCredential): Promise<boolean>;
+  /** Marks the credential dead if it is still at `version`. */
+  retireCredential(userId: UserId, version: number): Promise<boolean>;
+}

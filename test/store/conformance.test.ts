@@ -1,0 +1,210 @@
+/** What every store driver must do, races included. A driver joins by adding a row to DRIVERS. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { DAY, MINUTE } from '../../src/base/clock.js';
+import { type ClientId, type GrantId, sha256, type UserId } from '../../src/base/ids.js';
+import type { Client } from '../../src/oauth/clients.js';
+import type { CredentialStore, OAuthStore, SignIn, TokenHashes } from '../../src/oauth/ports.js';
+import { openSqliteStore } from '../../src/store/sqlite-store.js';
+
+type Store = OAuthStore & CredentialStore & AsyncDisposable;
+
+const folder = mkdtempSync(join(tmpdir(), 'fjmcp-store-'));
+after(() => rmSync(folder, { recursive: true }));
+let databases = 0;
+const nextPath = () => join(folder, `sub/${databases++}.db`);
+
+const DRIVERS: readonly (readonly [name: string, open: () => Store])[] = [
+  ['sqlite', () => openSqliteStore(nextPath())],
+];
+
+const NOW = 1_800_000_000_000;
+const POLICY = { graceMs: 2 * MINUTE, maxRotations: 3 };
+
+const client = (id: string): Client => ({
+  id: id as ClientId,
+  name: 'a client',
+  redirectUris: ['https://client.example/cb'],
+  authMethod: 'none',
+  secretHash: undefined,
+  grantTypes: ['authorization_code', 'refresh_token'],
+  uri: undefined,
+  createdAt: NOW,
+});
+
+function signIn(n: number, subject: string, overrides: Partial<SignIn> = {}): SignIn {
+  return {
+    newUserId: `us_${n}` as UserId,
+    identity: { issuer: 'https://forgejo.example', subject, login: `user${subject}` },
+    credential: { sealed: Buffer.from(`sealed ${n}`), keyId: 'k1', expiresAt: NOW + 60_000 },
+    grant: {
+      id: `gr_${n}` as GrantId,
+      clientId: 'cl_1' as ClientId,
+      resource: 'https://mcp.example/mcp',
+      scope: 'mcp',
+      createdAt: NOW,
+    },
+    code: {
+      hash: sha256(`code ${n}`),
+      redirectUri: 'https://client.example/cb',
+      codeChallenge: 'c',
+      expiresAt: NOW + 5 * MINUTE,
+    },
+    ...overrides,
+  };
+}
+
+const pair = (name: string, now = NOW): TokenHashes => ({
+  access: { hash: sha256(`access ${name}`), expiresAt: now + 60 * MINUTE },
+  refresh: { hash: sha256(`refresh ${name}`), expiresAt: now + 90 * DAY },
+});
+
+for (const [name, open] of DRIVERS) {
+  describe(`the ${name} store`, () => {
+    /** A store with one client, one user, and a redeemed code whose pair is called `first`. */
+    async function withTokens(): Promise<Store> {
+      const store = open();
+      await store.addClient(client('cl_1'));
+      await store.recordSignIn(signIn(1, '7'));
+      assert.equal(await store.redeemCode(sha256('code 1'), pair('first'), NOW), 'redeemed');
+      return store;
+    }
+    const alive = async (store: Store, token: string) =>
+      (await store.findAccessToken(sha256(`access ${token}`))) !== undefined;
+
+    test('gives a client back as it was added', async () => {
+      await using store = open();
+      await store.addClient(client('cl_1'));
+      const { usedAt, ...found } = { usedAt: null, ...(await store.findClient('cl_1')) };
+      assert.deepEqual(found, client('cl_1'));
+      assert.equal(usedAt, null);
+      assert.equal(await store.findClient('cl_2'), undefined);
+    });
+
+    test('redeems a code once, however many ask at once, and a replay revokes what it gave', async () => {
+      await using store = open();
+      await store.addClient(client('cl_1'));
+      await store.recordSignIn(signIn(1, '7'));
+      const outcomes = await Promise.all(
+        ['a', 'b', 'c'].map((each) => store.redeemCode(sha256('code 1'), pair(each), NOW)),
+      );
+      assert.equal(outcomes.filter((outcome) => outcome === 'redeemed').length, 1);
+      for (const each of ['a', 'b', 'c']) assert.equal(await alive(store, each), false);
+    });
+
+    test('keeps one user and one credential for one upstream identity, and many grants', async () => {
+      await using store = await withTokens();
+      const again = signIn(2, '7', {
+        identity: { issuer: 'https://forgejo.example', subject: '7', login: 'renamed' },
+      });
+      assert.equal(await store.recordSignIn(again), 'us_1');
+      assert.equal(await store.recordSignIn(signIn(3, '8')), 'us_3');
+      const credential = await store.findCredential('us_1' as UserId);
+      assert.equal(credential?.version, 2);
+      assert.equal(credential?.identity.login, 'renamed');
+      assert.equal(credential?.sealed.toString(), 'sealed 2');
+      assert.equal(await alive(store, 'first'), true);
+    });
+
+    test('tells refresh tokens from access tokens', async () => {
+      await using store = await withTokens();
+      assert.equal(await store.findAccessToken(sha256('refresh first')), undefined);
+      assert.equal(await store.findRefreshToken(sha256('access first')), undefined);
+      assert.equal((await store.findRefreshToken(sha256('refresh first')))?.grant.userId, 'us_1');
+    });
+
+    test('rotates again within the grace time, up to the cap, and keeps the family when over it', async () => {
+      await using store = await withTokens();
+      const rotate = (next: string, now: number) =>
+        store.rotateRefreshToken(sha256('refresh first'), pair(next), now, POLICY);
+      assert.equal(await rotate('r1', NOW), 'rotated');
+      assert.equal(await store.rotateRefreshToken(sha256('refresh r1'), pair('r1b'), NOW, POLICY), 'rotated');
+      assert.equal(await rotate('r2', NOW + MINUTE), 'rotated');
+      assert.equal(await rotate('r3', NOW + MINUTE), 'rotated');
+      assert.equal(await rotate('r4', NOW + MINUTE), 'over_cap');
+      for (const each of ['first', 'r1', 'r2', 'r3']) assert.equal(await alive(store, each), true);
+      assert.equal(await alive(store, 'r4'), false);
+    });
+
+    test('rotates again at any time while no successor was used: the answer may have been lost', async () => {
+      await using store = await withTokens();
+      const rotate = (next: string, now: number) =>
+        store.rotateRefreshToken(sha256('refresh first'), pair(next, now), now, POLICY);
+      assert.equal(await rotate('lost', NOW), 'rotated');
+      assert.equal(await rotate('again', NOW + DAY), 'rotated');
+    });
+
+    test('revokes the whole grant when a token is used long after its successor', async () => {
+      await using store = await withTokens();
+      const rotate = (from: string, to: string, now: number) =>
+        store.rotateRefreshToken(sha256(`refresh ${from}`), pair(to, now), now, POLICY);
+      assert.equal(await rotate('first', 'second', NOW), 'rotated');
+      assert.equal(await rotate('second', 'third', NOW + MINUTE), 'rotated');
+      assert.equal(await rotate('first', 'stolen', NOW + 10 * MINUTE), 'reused');
+      for (const each of ['first', 'second', 'third', 'stolen'])
+        assert.equal(await alive(store, each), false);
+      assert.equal(await rotate('third', 'fourth', NOW + 10 * MINUTE), 'gone');
+    });
+
+    test('lets a client revoke its own tokens only', async () => {
+      await using store = await withTokens();
+      await store.addClient(client('cl_2'));
+      assert.equal(await store.revokeToken(sha256('refresh first'), 'cl_2' as ClientId), undefined);
+      assert.equal(await alive(store, 'first'), true);
+      assert.equal(await store.revokeToken(sha256('access first'), 'cl_1' as ClientId), undefined);
+      assert.equal(await alive(store, 'first'), false);
+      assert.equal(await store.revokeToken(sha256('refresh first'), 'cl_1' as ClientId), 'gr_1');
+      assert.equal(await store.findRefreshToken(sha256('refresh first')), undefined);
+      assert.equal(await store.revokeToken(sha256('refresh first'), 'cl_1' as ClientId), undefined);
+    });
+
+    test('replaces or retires a credential only at the version it was read at', async () => {
+      await using store = await withTokens();
+      const user = 'us_1' as UserId;
+      const next = { sealed: Buffer.from('next'), keyId: 'k2', expiresAt: NOW };
+      const won = await Promise.all([1, 1, 1].map((version) => store.replaceCredential(user, version, next)));
+      assert.deepEqual(won.toSorted(), [false, false, true]);
+      assert.equal(await store.retireCredential(user, 1), false);
+      assert.equal(await store.retireCredential(user, 2), true);
+      assert.equal((await store.findAccessToken(sha256('access first')))?.credential, 'dead');
+      await store.recordSignIn(signIn(2, '7'));
+      assert.equal((await store.findAccessToken(sha256('access first')))?.credential, 'alive');
+    });
+
+    test('sweeps what is expired or abandoned, and nothing that lives', async () => {
+      await using store = await withTokens();
+      await store.addClient(client('cl_idle'));
+      await store.addClient({ ...client('cl_new'), createdAt: NOW + DAY });
+      await store.recordSignIn(signIn(2, '8'));
+      assert.ok((await store.sweep(NOW + DAY + MINUTE)) > 0);
+      assert.equal(await store.findClient('cl_idle'), undefined);
+      assert.ok(await store.findClient('cl_new'));
+      assert.ok(await store.findRefreshToken(sha256('refresh first')));
+      assert.equal(await alive(store, 'first'), false);
+      await store.sweep(NOW + 200 * DAY);
+      assert.equal(await store.findRefreshToken(sha256('refresh first')), undefined);
+      assert.equal(await store.findClient('cl_1'), undefined);
+    });
+  });
+}
+
+test('the SQLite file and its folder are private', async () => {
+  const path = nextPath();
+  await using _store = openSqliteStore(path);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  assert.equal(statSync(`${path}-wal`).mode & 0o777, 0o600);
+  assert.equal(statSync(join(folder, 'sub')).mode & 0o777, 0o700);
+});
+
+test('what was written is there when the SQLite file is opened again', async () => {
+  const path = nextPath();
+  {
+    await using store = openSqliteStore(path);
+    await store.addClient(client('cl_1'));
+  }
+  await using store = openSqliteStore(path);
+  assert.ok(await store.findClient('cl_1'));
+});
