@@ -22,6 +22,8 @@ import { openSqliteStore } from './store/sqlite-store.js';
 export interface Edge {
   readonly now: Clock;
   readonly random: Randomness;
+  /** Instead of the log that the configuration asks for. */
+  readonly log?: Log;
 }
 
 export interface Broker extends AsyncDisposable {
@@ -39,7 +41,7 @@ const MAX_PENDING = 10_000;
 export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge): Promise<Broker> {
   const { now, random } = edge;
   const { publicUrl, forgejo, limits, lifetimes } = config;
-  const log = createLog(config.log.level, config.log.format);
+  const log = edge.log ?? createLog(config.log.level, config.log.format);
   const stop = new AbortController();
   const closers: AsyncDisposable[] = [];
   const keep = <T extends AsyncDisposable>(resource: T): T => {
@@ -94,8 +96,16 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       new Sessions({
         servers: config.servers,
         upstream: upstreamSource(credentials, forgejo.url),
-        limits,
+        limits: {
+          maxChildren: limits.maxChildren,
+          maxChildrenPerUser: limits.maxChildrenPerUser,
+          childIdleMs: limits.childIdleSeconds * SECOND,
+          sessionMs: limits.sessionSeconds * SECOND,
+          requestMs: limits.requestSeconds * SECOND,
+          maxMessageBytes: limits.maxMessageBytes,
+        },
         path: config.path,
+        lang: config.lang,
         now,
         random,
         log,
@@ -117,7 +127,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
         log,
         maxMessageBytes: limits.maxMessageBytes,
       }),
-      onGrantRevoked: (grant) => sessions.closeGrant(grant),
+      onGrantRevoked: (grant) => sessions.closeWhere(({ grantId }) => grantId === grant),
       now,
       random,
       log,

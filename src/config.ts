@@ -39,8 +39,9 @@ export interface Config {
   readonly allowedOrgs: readonly string[];
   readonly allowedOrigins: 'any' | readonly string[];
   readonly trustedProxies: BlockList;
-  /** Where children look for commands and where they may make private folders. */
+  /** PATH and LANG of children; nothing else of our environment reaches them. */
   readonly path: string;
+  readonly lang: string;
 }
 
 export interface Secrets {
@@ -114,6 +115,7 @@ export function loadConfig(
     allowedOrigins: read.origins('BROKER_ALLOWED_ORIGINS'),
     trustedProxies: read.networks('BROKER_TRUSTED_PROXIES', '127.0.0.0/8 ::1/128'),
     path: env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
+    lang: env['LANG'] ?? 'C.UTF-8',
   };
   const secrets: Secrets = {
     encryptionKeys: read.encryptionKeys('BROKER_ENCRYPTION_KEY'),

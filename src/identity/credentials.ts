@@ -57,10 +57,16 @@ export class Credentials {
     const current = await this.#read(userId);
     if (isIdentityFault(current) || this.#isFresh(current.tokens)) return current;
     const { tokens, credential } = current;
-    if (tokens.refresh === undefined) return this.#retire(credential, 'no refresh token was given');
+    if (tokens.refresh === undefined) {
+      return (await this.#retire(credential, 'no refresh token was given')) ?? this.#read(userId);
+    }
     const next = await identity.refresh(tokens.refresh);
     if (isIdentityFault(next)) {
-      if (next.kind === 'signed_out') return this.#retire(credential, next.detail);
+      if (next.kind === 'signed_out') {
+        const dead = await this.#retire(credential, next.detail);
+        // Not retired: someone signed in meanwhile, and that credential lives.
+        return dead ?? this.#read(userId);
+      }
       log.warn('credential.refresh_failed', { user: userId, kind: next.kind, detail: next.detail });
       return tokens.expiresAt > now() ? current : next;
     }
@@ -84,13 +90,17 @@ export class Credentials {
   async #read(
     userId: UserId,
   ): Promise<(FreshCredential & { readonly credential: Credential }) | IdentityFault> {
-    const { store, keys } = this.#deps;
+    const { store, keys, log } = this.#deps;
     const credential = await store.findCredential(userId);
     if (credential === undefined || credential.state === 'dead') {
       return { kind: 'signed_out', detail: 'no living credential' };
     }
     const tokens = keys.open(credential);
-    if (tokens === undefined) return this.#retire(credential, 'no key of the ring opens the credential');
+    if (tokens === undefined) {
+      // Left as it is: the operator may bring the key back.
+      log.error('credential.sealed', { user: userId, key: credential.keyId });
+      return { kind: 'misconfigured', detail: 'no key of the ring opens the credential' };
+    }
     return { tokens, identity: credential.identity, credential };
   }
 
@@ -98,11 +108,13 @@ export class Credentials {
     return expiresAt - this.#deps.now() > Math.min(REFRESH_MARGIN_MS, (expiresAt - issuedAt) / 3);
   }
 
-  /** From now on the user's grants answer 401, until the user signs in again with any client. */
-  async #retire({ userId, version }: Credential, detail: string): Promise<IdentityFault> {
-    if (await this.#deps.store.retireCredential(userId, version)) {
-      this.#deps.log.warn('credential.dead', { user: userId, detail });
-    }
+  /**
+   * From now on the user's grants answer 401, until the user signs in again with any client.
+   * Nothing, when the credential was replaced meanwhile.
+   */
+  async #retire({ userId, version }: Credential, detail: string): Promise<IdentityFault | undefined> {
+    if (!(await this.#deps.store.retireCredential(userId, version))) return undefined;
+    this.#deps.log.warn('credential.dead', { user: userId, detail });
     return { kind: 'signed_out', detail };
   }
 }
