@@ -1,0 +1,85 @@
+/**
+ * The child's requests to the client (sampling, elicitation, roots, ping): each goes out under a fresh integer, so that
+ * an answer to a child that is gone can never reach its successor.
+ */
+import {
+  lineOf,
+  type NotificationMessage,
+  type RawJson,
+  type RequestMessage,
+  type ResponseMessage,
+  rawAt,
+  splice,
+} from '../mcp/message.js';
+import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+
+interface Ask {
+  /** The id the child gave it. */
+  readonly id: RawJson;
+  readonly token: RawJson | undefined;
+  readonly deadline: number;
+}
+
+/** A child that asks without end and gets no answer loses its oldest questions. */
+const MAX_ASKS = 1000;
+
+export class Asks {
+  readonly #asks = new Map<number, Ask>();
+  #lastKey = 0;
+
+  /** The request as the client sees it. */
+  add({ bytes, id, token }: RequestMessage, deadline: number): Buffer {
+    if (this.#asks.size >= MAX_ASKS) this.#asks.delete(this.#asks.keys().next().value ?? 0);
+    this.#lastKey += 1;
+    const raw = `${this.#lastKey}`;
+    this.#asks.set(this.#lastKey, { id: rawAt(bytes, id), token: token && rawAt(bytes, token), deadline });
+    return splice(
+      bytes,
+      token === undefined
+        ? [{ at: id, raw }]
+        : [
+            { at: id, raw },
+            { at: token, raw },
+          ],
+    );
+  }
+
+  /** The line that answers the child, or undefined when it did not ask (or its time was up). */
+  settle({ bytes, id }: ResponseMessage): Buffer | undefined {
+    const key = Number(rawAt(bytes, id));
+    const ask = this.#asks.get(key);
+    if (ask === undefined) return undefined;
+    this.#asks.delete(key);
+    return lineOf(bytes, [{ at: id, raw: ask.id }]);
+  }
+
+  /** The client's progress on a request of the child, as the child knows it. */
+  progress({ bytes, subject }: NotificationMessage): Buffer | undefined {
+    if (subject === undefined) return undefined;
+    const token = this.#asks.get(Number(rawAt(bytes, subject)))?.token;
+    return token === undefined ? undefined : lineOf(bytes, [{ at: subject, raw: token }]);
+  }
+
+  /** The child takes a request back: the notification as the client knows it. */
+  cancel({ bytes, subject }: NotificationMessage): Buffer | undefined {
+    if (subject === undefined) return undefined;
+    const id = rawAt(bytes, subject);
+    for (const [key, ask] of this.#asks) {
+      if (ask.id !== id) continue;
+      this.#asks.delete(key);
+      return splice(bytes, [{ at: subject, raw: `${key}` }]);
+    }
+    return undefined;
+  }
+
+  /** The lines that tell the child that nobody will answer. */
+  expire(now: number, error: RpcError): Buffer[] {
+    const overdue = [...this.#asks].filter(([, { deadline }]) => deadline <= now);
+    for (const [key] of overdue) this.#asks.delete(key);
+    return overdue.map(([, { id }]) => lineOf(errorAnswer(id, error)));
+  }
+
+  clear(): void {
+    this.#asks.clear();
+  }
+}

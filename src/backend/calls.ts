@@ -1,0 +1,107 @@
+/**
+ * The client's requests in flight: each goes to the child under a fresh integer, and its answer leaves through the
+ * exchange that asked, under the id it asked with. Clients do send `id: 1` for parallel calls; answers never cross.
+ */
+import {
+  lineOf,
+  type NotificationMessage,
+  type RawJson,
+  type RequestMessage,
+  type ResponseMessage,
+  rawAt,
+  splice,
+} from '../mcp/message.js';
+import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+
+/** One HTTP exchange, as a call sees it. */
+export interface Exchange {
+  /** Whether messages may leave through it before the answer. */
+  readonly streams: boolean;
+  send(message: Buffer): void;
+  /** The last word; undefined when the call was cancelled and nothing more comes. */
+  end(answer: Buffer | undefined): void;
+}
+
+interface Call {
+  readonly id: RawJson;
+  readonly token: RawJson | undefined;
+  readonly exchange: Exchange;
+  deadline: number;
+}
+
+export class Calls {
+  readonly #calls = new Map<number, Call>();
+  #lastKey = 0;
+
+  get size(): number {
+    return this.#calls.size;
+  }
+
+  /** The key is the id, and the progress token, under which the child sees the request. */
+  add(message: RequestMessage, exchange: Exchange, deadline: number): { key: number; line: Buffer } {
+    this.#lastKey += 1;
+    const key = this.#lastKey;
+    const { bytes, id, token } = message;
+    const call = { id: rawAt(bytes, id), token: token && rawAt(bytes, token), exchange, deadline };
+    this.#calls.set(key, call);
+    const edits = [{ at: id, raw: `${key}` }];
+    if (token !== undefined) edits.push({ at: token, raw: `${key}` });
+    return { key, line: lineOf(bytes, edits) };
+  }
+
+  has(key: number): boolean {
+    return this.#calls.has(key);
+  }
+
+  /** False when nobody waits for this answer (any more). */
+  settle({ bytes, id }: ResponseMessage): boolean {
+    const key = Number(rawAt(bytes, id));
+    const call = this.#calls.get(key);
+    if (call === undefined) return false;
+    this.#calls.delete(key);
+    call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]));
+    return true;
+  }
+
+  /** Progress keeps its call alive. Returned is the notification as its client knows it, and where it belongs. */
+  progress({ bytes, subject }: NotificationMessage, deadline: number): Progress | undefined {
+    const call = subject && this.#calls.get(Number(rawAt(bytes, subject)));
+    if (call?.token === undefined || subject === undefined) return undefined;
+    call.deadline = deadline;
+    return { message: splice(bytes, [{ at: subject, raw: call.token }]), exchange: call.exchange };
+  }
+
+  /** The key of the one call with this client id. Several may carry it; then nobody knows which one is meant. */
+  find(id: RawJson): number | undefined {
+    const keys = [...this.#calls].filter(([, call]) => call.id === id).map(([key]) => key);
+    return keys.length === 1 ? keys[0] : undefined;
+  }
+
+  /** Ends a call from our side: with an error, or without a word. False when it had ended before. */
+  drop(key: number, error?: RpcError): boolean {
+    const call = this.#calls.get(key);
+    if (call === undefined) return false;
+    this.#calls.delete(key);
+    call.exchange.end(error && errorAnswer(call.id, error));
+    return true;
+  }
+
+  dropAll(error: RpcError): void {
+    for (const key of [...this.#calls.keys()]) this.drop(key, error);
+  }
+
+  overdue(now: number): number[] {
+    return [...this.#calls].filter(([, { deadline }]) => deadline <= now).map(([key]) => key);
+  }
+
+  newestStreaming(): Exchange | undefined {
+    let newest: Exchange | undefined;
+    for (const { exchange } of this.#calls.values()) if (exchange.streams) newest = exchange;
+    return newest;
+  }
+}
+
+export interface Progress {
+  readonly message: Buffer;
+  readonly exchange: Exchange;
+}

@@ -1,0 +1,179 @@
+/**
+ * One process of a stdio MCP server: started without a shell in its own process group, framed, and always reaped with
+ * its whole group. Lines leave it without the upstream token. Refuses nothing it reads; what a line means is not asked here.
+ */
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { LineSplitter } from '../mcp/framing.js';
+import { blankBreaks } from '../mcp/message.js';
+import type { Guardian } from './guardian.js';
+import type { LaunchPlan } from './launch.js';
+import type { Redactor } from './redact.js';
+
+/** How a child came to its end. Ours is said before the process's own, for the first cause is the true one. */
+export type ChildEnd =
+  | { readonly how: 'neverStarted'; readonly why: string }
+  | { readonly how: 'exited'; readonly code: number }
+  | { readonly how: 'signalled'; readonly signal: string }
+  | { readonly how: 'closedByUs'; readonly why: string };
+
+export interface ChildOptions {
+  readonly plan: LaunchPlan;
+  readonly redact: Redactor;
+  readonly guardian: Guardian;
+  readonly maxLineBytes: number;
+  readonly grace: StopGrace;
+  /** Each whole line of stdout, without the token and without line breaks. */
+  readonly onLine: (line: Buffer) => void;
+  /** Each whole line of stderr, without the token. */
+  readonly onStderr: (line: Buffer) => void;
+  readonly onEnd: (end: ChildEnd) => void;
+}
+
+/** How long a child may take after its stdin ends, and then after SIGTERM. */
+export interface StopGrace {
+  readonly eofMs: number;
+  readonly termMs: number;
+}
+
+export const STOP_GRACE: StopGrace = { eofMs: 2000, termMs: 3000 };
+const MAX_STDERR_LINE_BYTES = 64 * 1024;
+/** Lines that may wait for a child that does not read; beyond it, writing is refused. */
+const MAX_UNREAD_LINES = 4;
+/** A descendant that left the group may hold the pipes open for ever; the child has ended all the same. */
+const PIPES_GRACE_MS = 500;
+
+export class Child implements AsyncDisposable {
+  /** 0 when the process could not be started. */
+  readonly pid: number;
+  readonly ended: Promise<ChildEnd>;
+  readonly #options: ChildOptions;
+  readonly #maxUnreadBytes: number;
+  #process: ChildProcessWithoutNullStreams | undefined;
+  #stopping: string | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #settle: (end: ChildEnd) => void = () => undefined;
+
+  constructor(options: ChildOptions) {
+    this.#options = options;
+    this.#maxUnreadBytes = options.maxLineBytes * MAX_UNREAD_LINES;
+    this.ended = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    this.#process = this.#start();
+    this.pid = this.#process?.pid ?? 0;
+    if (this.pid > 0) options.guardian.watch(this.pid);
+  }
+
+  get stopping(): boolean {
+    return this.#stopping !== undefined;
+  }
+
+  /** `line` ends with its line break. A dead pipe is not waited for, and a full one is not filled further. */
+  write(line: Buffer): 'written' | 'clogged' | 'ended' {
+    const stdin = this.#process?.stdin;
+    if (stdin === undefined || !stdin.writable) return 'ended';
+    if (stdin.writableLength > this.#maxUnreadBytes) return 'clogged';
+    stdin.write(line);
+    return 'written';
+  }
+
+  /** Ends stdin, then SIGTERM, then SIGKILL to the group, each after its grace. Idempotent; the first reason stays. */
+  stop(why: string): Promise<ChildEnd> {
+    if (this.#process !== undefined && this.#stopping === undefined) {
+      this.#stopping = why;
+      const { eofMs, termMs } = this.#options.grace;
+      this.#process.stdin.end();
+      this.#timer = setTimeout(() => {
+        this.#signal('SIGTERM');
+        this.#timer = setTimeout(() => this.#signal('SIGKILL'), termMs);
+      }, eofMs);
+    }
+    return this.ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop('disposed');
+  }
+
+  #start(): ChildProcessWithoutNullStreams | undefined {
+    const { plan, redact, maxLineBytes, onLine, onStderr } = this.#options;
+    let child: ChildProcessWithoutNullStreams;
+    try {
+      child = spawn(plan.command, plan.args, { cwd: plan.cwd, env: plan.env, detached: true, stdio: 'pipe' });
+    } catch (error) {
+      queueMicrotask(() => this.#finish({ how: 'neverStarted', why: String(error) }));
+      return undefined;
+    }
+    const stdout = new LineSplitter(maxLineBytes, {
+      line: (line) => {
+        const clean = redact(line);
+        blankBreaks(clean);
+        onLine(clean);
+      },
+      overlong: () => void this.stop(`it sent a message of more than ${maxLineBytes} bytes`),
+    });
+    const stderr = new LineSplitter(MAX_STDERR_LINE_BYTES, {
+      line: (line) => onStderr(redact(line)),
+      overlong: () => onStderr(Buffer.from('[line too long]')),
+    });
+    child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+    child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk)).on('end', () => stderr.flush());
+    // A write to a child that is gone fails here; its end is told by `exit`.
+    for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on('error', () => undefined);
+    child.once('error', (error) => {
+      if (child.pid === undefined) this.#finish({ how: 'neverStarted', why: error.message });
+    });
+    child.once('exit', (code, signal) => this.#exited(child, code, signal));
+    return child;
+  }
+
+  /** The leader is gone; what is left of its group goes now, and the pipes are read to their end. */
+  #exited(child: ChildProcessWithoutNullStreams, code: number | null, signal: string | null): void {
+    this.#signal('SIGKILL');
+    this.#options.guardian.release(this.pid);
+    const end: ChildEnd =
+      this.#stopping !== undefined
+        ? { how: 'closedByUs', why: this.#stopping }
+        : signal !== null
+          ? { how: 'signalled', signal }
+          : { how: 'exited', code: code ?? 0 };
+    const held = setTimeout(() => {
+      child.stdout.destroy();
+      child.stderr.destroy();
+    }, PIPES_GRACE_MS);
+    child.once('close', () => {
+      clearTimeout(held);
+      this.#finish(end);
+    });
+  }
+
+  #finish(end: ChildEnd): void {
+    clearTimeout(this.#timer);
+    this.#process = undefined;
+    this.#settle(end);
+    this.#options.onEnd(end);
+  }
+
+  #signal(signal: 'SIGTERM' | 'SIGKILL'): void {
+    if (this.pid === 0) return;
+    try {
+      process.kill(-this.pid, signal);
+    } catch {
+      // ESRCH: the group is empty already, which is what was wanted.
+    }
+  }
+}
+
+/** "exit code 1", "signal SIGKILL": for the sentence that tells a client or an operator what happened. */
+export function describeEnd(end: ChildEnd): string {
+  switch (end.how) {
+    case 'neverStarted':
+      return `could not be started: ${end.why}`;
+    case 'exited':
+      return `ended with exit code ${end.code}`;
+    case 'signalled':
+      return `was ended by signal ${end.signal}`;
+    case 'closedByUs':
+      return `was stopped: ${end.why}`;
+  }
+}

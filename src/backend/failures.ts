@@ -1,0 +1,64 @@
+/**
+ * What a client is told when the bridge, not the server behind it, fails a call. All are -32603 with a `data.reason`
+ * for programs, except a full house (-32000: try again later). The sentence is for the person who reads it.
+ */
+import { lineOf, type RawJson } from '../mcp/message.js';
+import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+import { type ChildEnd, describeEnd } from './child.js';
+import type { LaunchFault, UpstreamFault } from './launch.js';
+
+const failure = (reason: string, message: string, code = -32603): RpcError => ({
+  code,
+  message,
+  data: { reason },
+});
+
+export const childEnded = (end: ChildEnd): RpcError =>
+  failure(
+    'child-ended',
+    `The MCP server process ${describeEnd(end)} before it answered. The call may or may not have been carried out.`,
+  );
+
+export const childKeepsEnding = (seconds: number): RpcError =>
+  failure(
+    'child-keeps-ending',
+    `The MCP server process keeps ending soon after its start. It is started again in ${seconds} s at the earliest.`,
+  );
+
+export const childNotReading = failure(
+  'child-not-reading',
+  'The MCP server process does not read its input.',
+);
+
+export const handshakeRefused = failure(
+  'handshake-refused',
+  'The MCP server process refused the repeated handshake.',
+);
+
+export const launchRefused = (fault: LaunchFault): RpcError =>
+  failure('launch-refused', `The MCP server could not be started: ${fault.launchFault}`);
+
+export const upstreamFailed = (fault: UpstreamFault): RpcError => failure(fault.fault, fault.message);
+
+export const timedOut = (seconds: number): RpcError =>
+  failure('timed-out', `The MCP server did not answer within ${seconds} s; the call was cancelled.`);
+
+export const allBusy = failure('busy', 'All MCP server processes are busy. Try again in a moment.', -32000);
+
+export const tooManyCalls = failure(
+  'too-many-calls',
+  'Too many calls of this session are unanswered.',
+  -32000,
+);
+
+export const sessionClosed = failure(
+  'session-closed',
+  'The session was closed before the call was answered.',
+);
+
+export const brokenBridge = failure('internal', 'Internal error');
+
+/** To a child whose question nobody hears, or nobody answered. */
+export const clientSilent: RpcError = { code: -32603, message: 'The client did not answer in time' };
+export const refuseChild = (id: RawJson): Buffer =>
+  lineOf(errorAnswer(id, { code: -32601, message: 'The client did not declare this capability' }));

@@ -1,0 +1,96 @@
+/**
+ * Where a child's message leaves when it answers no call: through the newest exchange that streams, the GET stream, or,
+ * for want of both, later. What waits is bounded; the oldest goes first.
+ */
+import type { Exchange } from './calls.js';
+
+/** The client's standing GET stream. */
+export interface Stream {
+  send(message: Buffer): void;
+  end(): void;
+}
+
+type Way = 'exchange' | 'stream' | 'wait';
+
+/** Tried in order; a message that finds no way open is dropped. */
+const WAYS = {
+  request: ['exchange', 'stream', 'wait'],
+  log: ['exchange', 'stream'],
+  change: ['stream', 'exchange', 'wait'],
+  progress: ['stream'],
+} as const satisfies Readonly<Record<string, readonly Way[]>>;
+
+export type Matter = keyof typeof WAYS;
+
+const MAX_WAITING = 100;
+const MAX_WAITING_BYTES = 1024 * 1024;
+
+interface Waiting {
+  readonly matter: Matter;
+  readonly message: Buffer;
+}
+
+export class Outbox {
+  #stream: Stream | undefined;
+  #waiting: Waiting[] = [];
+  #waitingBytes = 0;
+
+  /** A client has one standing stream; a newer one takes the place of the older. */
+  listen(stream: Stream): void {
+    const older = this.#stream;
+    this.#stream = stream;
+    older?.end();
+    for (const { message } of this.#take(() => true)) stream.send(message);
+  }
+
+  hangUp(stream: Stream): void {
+    if (this.#stream === stream) this.#stream = undefined;
+  }
+
+  /** A new exchange carries the requests nobody has heard yet. */
+  offer(exchange: Exchange): void {
+    if (this.#waiting.length === 0 || !exchange.streams) return;
+    for (const { message } of this.#take(({ matter }) => matter === 'request')) exchange.send(message);
+  }
+
+  canReach(newest: Exchange | undefined): boolean {
+    return newest !== undefined || this.#stream !== undefined;
+  }
+
+  post(matter: Matter, message: Buffer, newest: Exchange | undefined): void {
+    for (const way of WAYS[matter]) {
+      const out = way === 'stream' ? this.#stream : way === 'exchange' ? newest : undefined;
+      if (out !== undefined) {
+        out.send(message);
+        return;
+      }
+      if (way === 'wait') this.#wait({ matter, message });
+    }
+  }
+
+  /** The child is gone, and with it the questions it asked. */
+  forgetRequests(): void {
+    this.#take(({ matter }) => matter === 'request');
+  }
+
+  close(): void {
+    this.#take(() => true);
+    this.#stream?.end();
+    this.#stream = undefined;
+  }
+
+  #wait(item: Waiting): void {
+    this.#waiting.push(item);
+    this.#waitingBytes += item.message.length;
+    while (this.#waiting.length > MAX_WAITING || this.#waitingBytes > MAX_WAITING_BYTES) {
+      this.#waitingBytes -= this.#waiting.shift()?.message.length ?? 0;
+    }
+  }
+
+  #take(wanted: (item: Waiting) => boolean): Waiting[] {
+    const taken = this.#waiting.filter(wanted);
+    this.#waiting = this.#waiting.filter((item) => !wanted(item));
+    this.#waitingBytes = this.#waiting.reduce((sum, { message }) => sum + message.length, 0);
+    return taken;
+  }
+}

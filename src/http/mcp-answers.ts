@@ -1,0 +1,112 @@
+/**
+ * The answer to one POST. Its form is decided late: if the first thing the server says is the answer, it is plain JSON;
+ * if something else comes first, or nothing for a while, it is an event stream (MCP 2025-11-25, transports).
+ */
+import type { Exchange } from '../backend/calls.js';
+import { EVENT_STREAM_HEADERS, type EventStream } from './mcp-stream.js';
+
+/** What the client accepts. */
+export type AnswerForm = 'either' | 'json' | 'stream';
+
+export interface PostAnswerOptions {
+  readonly form: AnswerForm;
+  /** MCP 2025-03-26: a batch is answered by an array. */
+  readonly batch: boolean;
+  readonly decideAfterMs: number;
+  readonly openStream: () => EventStream;
+  /** Read when the answer begins. */
+  readonly headers: () => Readonly<Record<string, string>>;
+}
+
+type State =
+  | { readonly is: 'undecided'; readonly answers: Buffer[]; readonly timer: NodeJS.Timeout | undefined }
+  | { readonly is: 'streaming'; readonly stream: EventStream }
+  | { readonly is: 'done' };
+
+export class PostAnswer {
+  readonly response: Promise<Response>;
+  readonly #options: PostAnswerOptions;
+  #respond: (response: Response) => void = () => undefined;
+  #state: State;
+  #expected = 0;
+
+  constructor(options: PostAnswerOptions) {
+    this.#options = options;
+    this.response = new Promise((resolve) => {
+      this.#respond = resolve;
+    });
+    const mayStream = options.form !== 'json';
+    const waitMs = options.form === 'stream' ? 0 : options.decideAfterMs;
+    this.#state = {
+      is: 'undecided',
+      answers: [],
+      timer: mayStream ? setTimeout(() => this.#stream(), waitMs) : undefined,
+    };
+  }
+
+  /** One more request whose answer this is to wait for. All are asked for before the first can be answered. */
+  exchange(): Exchange {
+    this.#expected += 1;
+    return {
+      streams: this.#options.form !== 'json',
+      send: (message) => this.#stream()?.send(message),
+      end: (answer) => this.#end(answer),
+    };
+  }
+
+  #end(answer: Buffer | undefined): void {
+    this.#expected -= 1;
+    if (this.#state.is === 'undecided' && this.#options.form !== 'stream') {
+      if (answer !== undefined) this.#state.answers.push(answer);
+      if (this.#expected === 0) this.#answer(this.#state.answers);
+      return;
+    }
+    const stream = this.#stream();
+    if (answer !== undefined) stream?.send(answer);
+    if (this.#expected === 0) this.#close();
+  }
+
+  #answer(answers: readonly Buffer[]): void {
+    const [first] = answers;
+    if (first === undefined && this.#options.form !== 'json') {
+      // Cancelled: there is no answer, and an event stream is the form that can end without one.
+      this.#stream();
+      this.#close();
+      return;
+    }
+    const body = this.#options.batch ? asArray(answers) : first;
+    this.#finish();
+    const headers = { 'Content-Type': 'application/json', ...this.#options.headers() };
+    this.#respond(body === undefined ? new Response(null, { status: 202 }) : new Response(body, { headers }));
+  }
+
+  /** The stream, opened if the form was still open; what was answered meanwhile goes first. */
+  #stream(): EventStream | undefined {
+    if (this.#state.is === 'streaming') return this.#state.stream;
+    if (this.#state.is === 'done') return undefined;
+    const { answers, timer } = this.#state;
+    clearTimeout(timer);
+    const stream = this.#options.openStream();
+    this.#state = { is: 'streaming', stream };
+    this.#respond(
+      new Response(stream.body, { headers: { ...EVENT_STREAM_HEADERS, ...this.#options.headers() } }),
+    );
+    for (const answer of answers) stream.send(answer);
+    return stream;
+  }
+
+  #close(): void {
+    if (this.#state.is === 'streaming') this.#state.stream.end();
+    this.#finish();
+  }
+
+  #finish(): void {
+    if (this.#state.is === 'undecided') clearTimeout(this.#state.timer);
+    this.#state = { is: 'done' };
+  }
+}
+
+function asArray(answers: readonly Buffer[]): Buffer {
+  const parts = answers.flatMap((answer) => [Buffer.from(','), answer]);
+  return Buffer.concat([Buffer.from('['), ...parts.slice(1), Buffer.from(']')]);
+}

@@ -1,0 +1,171 @@
+/**
+ * JSON-RPC messages as bytes with known places. A message is never re-serialised: what is not an id, a progress token or
+ * a cancelled request id leaves exactly as it came, so large integers, `1.0`, unknown members and escapes survive.
+ */
+import {
+  elementsOf,
+  isArrayAt,
+  isObjectAt,
+  isStringAt,
+  membersOf,
+  type ScanFault,
+  type Span,
+  skipSpace,
+  textAt,
+} from './scan.js';
+
+/** The bytes of a JSON value, one character a byte (latin1). Ids compare by it: `1` and `"1"` differ. */
+export type RawJson = string;
+
+export interface RequestMessage {
+  readonly kind: 'request';
+  readonly bytes: Buffer;
+  readonly method: string;
+  readonly id: Span;
+  /** `params._meta.progressToken`. */
+  readonly token: Span | undefined;
+}
+
+export interface NotificationMessage {
+  readonly kind: 'notification';
+  readonly bytes: Buffer;
+  readonly method: string;
+  /** What progress (`progressToken`) or cancellation (`requestId`) is about. */
+  readonly subject: Span | undefined;
+}
+
+export interface ResponseMessage {
+  readonly kind: 'response';
+  readonly bytes: Buffer;
+  readonly id: Span;
+  /** The result, or undefined when it is an error. */
+  readonly result: Span | undefined;
+}
+
+export type Message = RequestMessage | NotificationMessage | ResponseMessage;
+
+export interface Invalid {
+  readonly kind: 'invalid';
+  /** Its id, where one could be read, so that the refusal finds its way. */
+  readonly id: RawJson | undefined;
+  readonly why: string;
+}
+
+const TOP = ['jsonrpc', 'id', 'method', 'params', 'result', 'error'] as const;
+const SUBJECTS: Readonly<Record<string, 'progressToken' | 'requestId'>> = {
+  'notifications/progress': 'progressToken',
+  'notifications/cancelled': 'requestId',
+};
+
+export function readMessage(bytes: Buffer): Message | Invalid {
+  const at = skipSpace(bytes, 0);
+  if (!isObjectAt(bytes, at)) return invalid('a message is a JSON object');
+  const top = membersOf(bytes, at, TOP);
+  if (typeof top === 'string') return invalid(FAULTS[top]);
+  if (skipSpace(bytes, top.end) !== bytes.length) return invalid(FAULTS.malformed);
+  const id = top.id !== undefined && isId(bytes, top.id) ? rawAt(bytes, top.id) : undefined;
+  if (top.jsonrpc === undefined || textAt(bytes, top.jsonrpc) !== '2.0') {
+    return invalid('"jsonrpc" must be "2.0"', id);
+  }
+  if (top.method === undefined) {
+    const value = top.result ?? top.error;
+    if (top.id === undefined || value === undefined) {
+      return invalid('neither a request, nor a notification, nor a response', id);
+    }
+    return { kind: 'response', bytes, id: top.id, result: top.result };
+  }
+  const method = textAt(bytes, top.method);
+  if (method === undefined) return invalid('"method" must be a string', id);
+  if (top.id === undefined) {
+    const name = SUBJECTS[method];
+    const subject = name === undefined ? undefined : spanAt(bytes, top.params, [name]);
+    if (typeof subject === 'string') return invalid(FAULTS[subject]);
+    return { kind: 'notification', bytes, method, subject };
+  }
+  if (id === undefined) return invalid('"id" must be a string or a number');
+  const token = spanAt(bytes, top.params, ['_meta', 'progressToken']);
+  if (typeof token === 'string') return invalid(FAULTS[token], id);
+  return { kind: 'request', bytes, method, id: top.id, token };
+}
+
+/** The messages of a batch (MCP 2025-03-26 only), or undefined when the body is no array. */
+export function readBatch(bytes: Buffer, limit: number): (Message | Invalid)[] | Invalid | undefined {
+  const at = skipSpace(bytes, 0);
+  if (!isArrayAt(bytes, at)) return undefined;
+  const spans = elementsOf(bytes, at, limit);
+  if (spans === 'too many') return invalid(`a batch holds at most ${limit} messages`);
+  if (spans === 'malformed') return invalid(FAULTS.malformed);
+  return spans.map(({ start, end }) => readMessage(bytes.subarray(start, end)));
+}
+
+export function rawAt(bytes: Buffer, span: Span): RawJson {
+  return bytes.toString('latin1', span.start, span.end);
+}
+
+/** `bytes` with the value at each span replaced. */
+export function splice(bytes: Buffer, edits: readonly Edit[], ending: '' | '\n' = ''): Buffer {
+  const inOrder = edits.length < 2 ? edits : edits.toSorted((a, b) => a.at.start - b.at.start);
+  let length = bytes.length + ending.length;
+  for (const { at, raw } of inOrder) length += raw.length - (at.end - at.start);
+  const spliced = Buffer.allocUnsafe(length);
+  let read = 0;
+  let written = 0;
+  for (const { at, raw } of inOrder) {
+    written += bytes.copy(spliced, written, read, at.start);
+    written += spliced.write(raw, written, 'latin1');
+    read = at.end;
+  }
+  written += bytes.copy(spliced, written, read);
+  spliced.write(ending, written, 'latin1');
+  return spliced;
+}
+
+export interface Edit {
+  readonly at: Span;
+  readonly raw: RawJson;
+}
+
+/** The line a stdio server reads: one line, whatever white space stood between the tokens. */
+export function lineOf(bytes: Buffer, edits: readonly Edit[] = []): Buffer {
+  const line = splice(bytes, edits, '\n');
+  blankBreaks(line.subarray(0, -1));
+  return line;
+}
+
+/** Overwrites line breaks, which can only be white space in valid JSON. A lone CR ends a line too (Python, SSE). */
+export function blankBreaks(bytes: Buffer): void {
+  for (const lineBreak of [0x0a, 0x0d]) {
+    for (let i = bytes.indexOf(lineBreak); i !== -1; i = bytes.indexOf(lineBreak, i + 1)) bytes[i] = 0x20;
+  }
+}
+
+const FAULTS: Readonly<Record<ScanFault, string>> = {
+  malformed: 'not well-formed',
+  duplicate: 'a member that must be unique occurs twice',
+};
+
+function invalid(why: string, id?: RawJson): Invalid {
+  return { kind: 'invalid', id, why };
+}
+
+/** JSON-RPC 2.0 allows null; MCP does not, and a null id cannot be answered. */
+function isId(bytes: Buffer, span: Span): boolean {
+  const first = bytes[span.start] ?? 0;
+  return isStringAt(bytes, span.start) || first === 0x2d || (first >= 0x30 && first <= 0x39);
+}
+
+/** The string or number found by walking `path` down from `from`; anything else there is not ours to touch. */
+function spanAt(
+  bytes: Buffer,
+  from: Span | undefined,
+  path: readonly ('_meta' | 'progressToken' | 'requestId')[],
+): Span | ScanFault | undefined {
+  let span = from;
+  for (const name of path) {
+    if (span === undefined || !isObjectAt(bytes, span.start)) return undefined;
+    const members = membersOf(bytes, span.start, [name]);
+    if (typeof members === 'string') return members;
+    span = members[name];
+  }
+  return span !== undefined && isId(bytes, span) ? span : undefined;
+}

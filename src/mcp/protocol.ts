@@ -1,0 +1,51 @@
+/** Facts of the protocol: versions, header names, JSON-RPC errors. No behaviour. */
+import { SUPPORTED_PROTOCOL_VERSIONS } from '@modelcontextprotocol/sdk/types.js';
+import type { RawJson } from './message.js';
+
+/** Versions with an `initialize` handshake, newest first. What a session agreed on is its child's choice among them. */
+export const LEGACY_VERSIONS: readonly string[] = SUPPORTED_PROTOCOL_VERSIONS;
+/** From here on there is no handshake and no session. */
+export const MODERN_VERSION = '2026-07-28';
+/** The one version with batches (MCP 2025-03-26, basic/transports; removed in 2025-06-18). */
+export const BATCH_VERSION = '2025-03-26';
+
+export interface RpcError {
+  readonly code: number;
+  readonly message: string;
+  readonly data?: unknown;
+}
+
+/** Refusals at the door. -32000 and -32001 as the SDKs use them; -32022 is MCP 2026-07-28, basic/versioning. */
+export const ERRORS = {
+  malformed: { code: -32700, message: 'Parse error: the body is not JSON in UTF-8' },
+  invalid: { code: -32600, message: 'Invalid Request' },
+  unknownMethod: { code: -32601, message: 'Method not found' },
+  wrongType: { code: -32000, message: 'Unsupported Media Type: Content-Type must be application/json' },
+  tooLarge: { code: -32000, message: 'Payload Too Large' },
+  wrongHttpMethod: { code: -32000, message: 'Method not allowed' },
+  noSession: { code: -32000, message: 'Bad Request: Mcp-Session-Id header is required' },
+  unknownSession: { code: -32001, message: 'Session not found' },
+  unknownServer: { code: -32000, message: 'Not found: no such MCP server' },
+  unsupportedVersion: { code: -32022, message: 'Unsupported protocol version' },
+} as const satisfies Readonly<Record<string, RpcError>>;
+
+export function errorAnswer(id: RawJson | undefined, error: RpcError): Buffer {
+  return envelope(id, 'error', JSON.stringify(error));
+}
+
+export function resultAnswer(id: RawJson, result: object): Buffer {
+  return envelope(id, 'result', JSON.stringify(result));
+}
+
+export function notification(method: string, params?: object): Buffer {
+  return Buffer.from(JSON.stringify({ jsonrpc: '2.0', method, params }));
+}
+
+/** The id goes back as it came, byte for byte: it was latin1 text of the original bytes. */
+function envelope(id: RawJson | undefined, name: 'error' | 'result', value: string): Buffer {
+  return Buffer.concat([
+    Buffer.from('{"jsonrpc":"2.0","id":'),
+    Buffer.from(id ?? 'null', 'latin1'),
+    Buffer.from(`,"${name}":${value}}`),
+  ]);
+}

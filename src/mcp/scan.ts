@@ -1,0 +1,183 @@
+/**
+ * Finds members of a JSON object by byte offset, without building the value: a result of many MiB is skipped, not parsed.
+ * It checks the structure it walks and no more; whether a text is JSON at all is `isJson`'s question.
+ */
+import { isUtf8 } from 'node:buffer';
+
+/** Half-open range of bytes. */
+export interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+export type Members<Name extends string> = { readonly end: number } & { readonly [N in Name]?: Span };
+export type ScanFault = 'malformed' | 'duplicate';
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const BACKSLASH = 0x5c;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+/** `[` and `{`, `]` and `}` differ in this bit only. */
+const BRACKET_BIT = 0x20;
+/** Below this, looking at each byte beats a native call. */
+const SHORT = 64;
+/** No name we look for is longer than this, even with each character written as `\uXXXX`. */
+const LONGEST_NAME = 96;
+
+/** Strict: fatal UTF-8, then the JSON grammar. For texts of strangers, which a child may read in another way than we do. */
+export function isJson(bytes: Buffer): boolean {
+  if (!isUtf8(bytes)) return false;
+  try {
+    JSON.parse(bytes.toString());
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The members among `names` of the object that starts at `at`, and where it ends. A name met twice is a fault. */
+export function membersOf<Name extends string>(
+  bytes: Buffer,
+  at: number,
+  names: readonly Name[],
+): Members<Name> | ScanFault {
+  if (bytes[at] !== OPEN_BRACE) return 'malformed';
+  const found: Partial<Record<Name, Span>> = {};
+  let i = skipSpace(bytes, at + 1);
+  if (bytes[i] === CLOSE_BRACE) return { ...found, end: i + 1 };
+  for (;;) {
+    const keyEnd = bytes[i] === QUOTE ? endOfString(bytes, i) : -1;
+    if (keyEnd === -1) return 'malformed';
+    const colon = skipSpace(bytes, keyEnd);
+    if (bytes[colon] !== COLON) return 'malformed';
+    const start = skipSpace(bytes, colon + 1);
+    const end = endOfValue(bytes, start);
+    if (end === -1) return 'malformed';
+    const name = readName(bytes, i, keyEnd, names);
+    if (name !== undefined) {
+      if (found[name] !== undefined) return 'duplicate';
+      found[name] = { start, end };
+    }
+    i = skipSpace(bytes, end);
+    if (bytes[i] === CLOSE_BRACE) return { ...found, end: i + 1 };
+    if (bytes[i] !== COMMA) return 'malformed';
+    i = skipSpace(bytes, i + 1);
+  }
+}
+
+/** The elements of the array that starts at `at`; at most `limit` of them. */
+export function elementsOf(bytes: Buffer, at: number, limit: number): Span[] | 'malformed' | 'too many' {
+  const spans: Span[] = [];
+  let i = skipSpace(bytes, at + 1);
+  if (bytes[i] === CLOSE_BRACKET) return spans;
+  for (;;) {
+    const end = endOfValue(bytes, i);
+    if (end === -1) return 'malformed';
+    if (spans.length === limit) return 'too many';
+    spans.push({ start: i, end });
+    i = skipSpace(bytes, end);
+    if (bytes[i] === CLOSE_BRACKET) return spans;
+    if (bytes[i] !== COMMA) return 'malformed';
+    i = skipSpace(bytes, i + 1);
+  }
+}
+
+export function skipSpace(bytes: Buffer, at: number): number {
+  let i = at;
+  for (let c = bytes[i]; c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09; c = bytes[i]) i += 1;
+  return i;
+}
+
+export const isArrayAt = (bytes: Buffer, at: number): boolean => bytes[at] === OPEN_BRACKET;
+export const isObjectAt = (bytes: Buffer, at: number): boolean => bytes[at] === OPEN_BRACE;
+export const isStringAt = (bytes: Buffer, at: number): boolean => bytes[at] === QUOTE;
+
+/** The text of the string value at `span`, or undefined if it is no string. */
+export function textAt(bytes: Buffer, span: Span): string | undefined {
+  if (bytes[span.start] !== QUOTE) return undefined;
+  const raw = bytes.toString('utf8', span.start, span.end);
+  if (!raw.includes('\\')) return raw.slice(1, -1);
+  try {
+    return String(JSON.parse(raw));
+  } catch {
+    return undefined;
+  }
+}
+
+function readName<Name extends string>(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  names: readonly Name[],
+): Name | undefined {
+  if (end - start > LONGEST_NAME) return undefined;
+  const text = textAt(bytes, { start, end });
+  return names.find((name) => name === text);
+}
+
+/** Where the value that starts at `at` ends, or -1. Nesting is a counter, so depth costs no stack. */
+function endOfValue(bytes: Buffer, at: number): number {
+  const first = bytes[at];
+  if (first === QUOTE) return endOfString(bytes, at);
+  if (first === OPEN_BRACE || first === OPEN_BRACKET) return endOfNested(bytes, at);
+  let i = at;
+  while (i < bytes.length && isScalarByte(bytes[i])) i += 1;
+  return i > at ? i : -1;
+}
+
+/** Bytes that numbers and the three literals are written with. */
+function isScalarByte(c: number | undefined): boolean {
+  if (c === undefined) return false;
+  return (
+    (c >= 0x30 && c <= 0x39) ||
+    (c >= 0x61 && c <= 0x7a) ||
+    c === 0x2d ||
+    c === 0x2b ||
+    c === 0x2e ||
+    c === 0x45
+  );
+}
+
+function endOfNested(bytes: Buffer, at: number): number {
+  let depth = 0;
+  for (let i = at; i < bytes.length; ) {
+    const c = bytes[i] ?? 0;
+    if (c === QUOTE) {
+      i = endOfString(bytes, i);
+      if (i === -1) return -1;
+      continue;
+    }
+    const brace = c | BRACKET_BIT;
+    if (brace === OPEN_BRACE) depth += 1;
+    else if (brace === CLOSE_BRACE) {
+      depth -= 1;
+      if (depth === 0) return i + 1;
+    }
+    i += 1;
+  }
+  return -1;
+}
+
+/** Where the string whose opening quote stands at `at` ends, or -1. */
+function endOfString(bytes: Buffer, at: number): number {
+  let i = at + 1;
+  for (;;) {
+    const near = Math.min(bytes.length, i + SHORT);
+    while (i < near) {
+      const c = bytes[i];
+      if (c === QUOTE) return i + 1;
+      i += c === BACKSLASH ? 2 : 1;
+    }
+    const quote = bytes.indexOf(QUOTE, i);
+    if (quote === -1) return -1;
+    // The quote is escaped if an odd number of backslashes stands right before it.
+    let run = quote;
+    while (bytes[run - 1] === BACKSLASH) run -= 1;
+    if ((quote - run) % 2 === 0) return quote + 1;
+    i = quote + 1;
+  }
+}
