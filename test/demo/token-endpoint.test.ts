@@ -24,7 +24,7 @@ test('the answer has exactly its members in their order, and the tokens exactly 
   assert.deepEqual(claimsOf(refresh_token), { gnt, tt: 1, cnt: 1, exp: iat + 730 * 3600, iat });
 });
 
-test('a client authenticates in the body, by Basic or in JSON, and the body wins when it is complete', async () => {
+test('a client authenticates in a form, by Basic or in JSON, and the body wins when it is complete', async () => {
   await using wire = await startWire();
   const authorization = basic(wire.clientId, wire.clientSecret);
   const absent = { client_id: '', client_secret: '' };
@@ -33,19 +33,22 @@ test('a client authenticates in the body, by Basic or in JSON, and the body wins
   pairOf(await wire.redeem(await wire.code(), { client_id: '' }, { authorization }));
   pairOf(await wire.redeem(await wire.code(), {}, { authorization: basic('other', 'wrong') }));
   pairOf(await wire.redeem(await wire.code(), {}, { authorization: 'Bearer ignored' }));
-  const json = {
+  const fields = {
     grant_type: 'authorization_code',
     client_id: wire.clientId,
     client_secret: wire.clientSecret,
     redirect_uri: redirectUri,
-    code: await wire.code(),
     code_verifier: verifier,
   };
+  const multipart = new FormData();
+  for (const [name, value] of Object.entries({ ...fields, code: await wire.code() }))
+    multipart.set(name, value);
+  pairOf(await wire.web('/login/oauth/access_token', { method: 'POST', body: multipart }));
   pairOf(
     await wire.web('/login/oauth/access_token', {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(json),
+      body: JSON.stringify({ ...fields, code: await wire.code() }),
     }),
   );
 });
@@ -248,6 +251,23 @@ test('a regenerated secret or a deleted application is the operator’s problem,
   const unknown = `cannot load client with client id: "${wire.clientId}"`;
   assertRefused(await wire.refresh(next.refresh_token), 'invalid_client', unknown);
   assert.equal((await wire.api('/user', access_token)).status, 401);
+});
+
+test('an application goes with its owner, the access tokens others gave it live on', async () => {
+  await using wire = await startWire();
+  const { login, password } = wire.user('bob');
+  const made = await wire.api('/user/applications/oauth2', undefined, {
+    method: 'POST',
+    headers: { authorization: basic(login, password) },
+    body: JSON.stringify({ name: 'x', confidential_client: true, redirect_uris: [redirectUri] }),
+  });
+  const { client_id, client_secret } = JSON.parse(made.text);
+  const code = await wire.code('alice', { client_id });
+  const pair = pairOf(await wire.redeem(code, { client_id, client_secret }));
+  wire.forgejo.control.deleteUser('bob');
+  assert.equal((await wire.api('/user', pair.access_token)).status, 200);
+  const refused = await wire.refresh(pair.refresh_token, { client_id, client_secret });
+  assertRefused(refused, 'invalid_client', `cannot load client with client id: "${client_id}"`);
 });
 
 test('tokens of one second are identical, those made after expiry by hand are not', async () => {

@@ -1,5 +1,6 @@
 /** Rows as the API shows them. */
-import type { Application, Instance, Issue, PersonalToken, Repository, User } from './state.js';
+import type { Instance } from './instance.js';
+import type { Application, Issue, PersonalToken, Repository, User } from './rows.js';
 import { avatarOf } from './tokens.js';
 
 export function asUser(instance: Instance, user: User) {

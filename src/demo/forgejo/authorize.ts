@@ -1,6 +1,8 @@
 /** What a signed-in user's browser gets at the authorize and grant endpoints. The order of the checks is Forgejo's. */
+
+import type { Instance } from './instance.js';
 import { isRegistered, withQuery } from './redirects.js';
-import type { Application, BrowserSession, Grant, Instance, User } from './state.js';
+import type { Application, BrowserSession, Grant, User } from './rows.js';
 
 export interface AuthorizeRequest {
   readonly clientId: string;

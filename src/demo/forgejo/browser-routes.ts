@@ -1,6 +1,7 @@
 /** The pages a signed-in person uses: login, logout, revoking an application, and looking at a repository. */
 import { type Context, Hono } from 'hono';
 import { deleteCookie, getCookie } from 'hono/cookie';
+import type { Instance } from './instance.js';
 import {
   applicationsPage,
   barredPage,
@@ -10,7 +11,7 @@ import {
   loginPage,
   repositoryPage,
 } from './pages.js';
-import type { Instance } from './state.js';
+import { barOf } from './rows.js';
 import {
   answerJson,
   cookieOptions,
@@ -43,9 +44,8 @@ export function browserRoutes(instance: Instance): Hono<WebEnv> {
     const field = await readFields(c);
     const found = instance.userByPassword(field('user_name'), field('password'));
     if (found === undefined) return c.html(loginPage(instance, 'Username or password is incorrect.'));
-    if (found.status === 'unactivated' || found.status === 'prohibited') {
-      return c.html(barredPage(instance, found.status));
-    }
+    const bar = barOf(found);
+    if (bar !== undefined) return c.html(barredPage(instance, bar));
     openSession(instance, c, found.id);
     const wanted = getCookie(c, 'redirect_to') ?? '';
     deleteCookie(c, 'redirect_to', cookieOptions(instance));

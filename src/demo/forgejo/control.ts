@@ -1,6 +1,6 @@
 /** The hands of a test, or of an administrator, on the running instance. Naming what is not there is an error, not a no-op. */
-import { createSigningKey } from './jwt.js';
-import type { AccountStatus, Application, Instance, Race, Settings, User } from './state.js';
+import type { Instance } from './instance.js';
+import type { AccountStatus, Application, Race, Settings, User } from './rows.js';
 
 export class Control {
   readonly #instance: Instance;
@@ -50,7 +50,7 @@ export class Control {
 
   /** No overlap: every token signed before is worthless at once. */
   rotateSigningKey(): void {
-    this.#instance.key = createSigningKey();
+    this.#instance.rotateKey();
   }
 
   regenerateSecret(clientId: string): string {

@@ -1,8 +1,9 @@
 /** Who a request to the API, userinfo or introspection speaks for, and why not: invalid is never taken for anonymous. */
 import { parseBasic } from './basic.js';
+import type { Instance } from './instance.js';
 import { shapeProblem } from './jwt.js';
+import type { Grant, User } from './rows.js';
 import { ALL_SCOPES, type ApiScopes, apiScopesOf } from './scopes.js';
-import type { Grant, Instance, User } from './state.js';
 import { readUnexpired } from './tokens.js';
 
 export type Identity =

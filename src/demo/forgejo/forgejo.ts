@@ -10,10 +10,11 @@ import { apiRoutes } from './api-routes.js';
 import { browserRoutes } from './browser-routes.js';
 import { Control } from './control.js';
 import { type FaultControl, Faults } from './faults.js';
+import { Instance } from './instance.js';
 import { oauthRoutes } from './oauth-routes.js';
 import { errorPage } from './pages.js';
+import type { Settings } from './rows.js';
 import { addUsers, demoUsers, type SeedUser } from './seed.js';
-import { Instance, type Settings } from './state.js';
 import { VARIANTS, type Variant } from './variants.js';
 import { pageHeaders } from './web.js';
 

@@ -42,7 +42,7 @@ export function createSigningKey(): SigningKey {
       const [head = '', body = '', signature, ...rest] = token.split('.');
       if (signature === undefined || rest.length > 0) return { problem: WRONG_SEGMENTS };
       const claims = decodeClaims(body);
-      if (decodeHeader(head) === undefined || claims === undefined) {
+      if (decode(head)?.alg !== 'RS256' || claims === undefined) {
         return { problem: 'token is malformed: could not JSON decode header' };
       }
       const genuine = verify(
@@ -73,10 +73,6 @@ function decode(part: string): Readonly<Record<string, unknown>> | undefined {
   } catch {
     return undefined;
   }
-}
-
-function decodeHeader(part: string): 'RS256' | undefined {
-  return decode(part)?.alg === 'RS256' ? 'RS256' : undefined;
 }
 
 function decodeClaims(part: string): TokenClaims | undefined {

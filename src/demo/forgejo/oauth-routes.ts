@@ -3,8 +3,9 @@ import { type Context, Hono } from 'hono';
 import { authorize, decideGrant } from './authorize.js';
 import { parseBasic } from './basic.js';
 import { authenticate, type Credential } from './credentials.js';
+import type { Instance } from './instance.js';
 import { barredPage, consentPage, errorPage, grantErrorPage } from './pages.js';
-import type { Instance, User } from './state.js';
+import { barOf, type User } from './rows.js';
 import { exchange } from './token-endpoint.js';
 import { avatarOf, groupsOf, readUnexpired } from './tokens.js';
 import {
@@ -20,6 +21,9 @@ import {
 
 const WRONG_CREDENTIALS =
   'Credentials are incorrect or have expired. Retry your command or see https://codeberg.org/forgejo/forgejo/issues/2809 for more information';
+
+const CLAIMS =
+  'aud exp iat iss sub name preferred_username profile picture website locale updated_at email email_verified groups';
 
 export function oauthRoutes(instance: Instance): Hono<WebEnv> {
   const routes = new Hono<WebEnv>();
@@ -145,10 +149,8 @@ function answerUserinfo(
       }
   }
   const { user } = credential;
-  const isBarred = user.status === 'unactivated' || user.status === 'prohibited';
-  if (isBarred && userinfoForBarred === 'html') {
-    return c.html(barredPage(instance, user.status === 'unactivated' ? 'unactivated' : 'prohibited'));
-  }
+  const bar = barOf(user);
+  if (bar !== undefined && userinfoForBarred === 'html') return c.html(barredPage(instance, bar));
   return answerJson(c, userinfo(instance, user));
 }
 
@@ -163,14 +165,19 @@ function userinfo(instance: Instance, user: User): object {
   };
 }
 
+interface Introspection {
+  readonly active: boolean;
+  readonly [member: string]: unknown;
+}
+
 /** Active means: signed here, not expired, its grant is there. A used refresh token and a barred user's token are active. */
-function introspect(instance: Instance, token: string): { readonly active: boolean } {
+function introspect(instance: Instance, token: string): Introspection {
   const read = readUnexpired(instance, token);
   const grant = 'problem' in read ? undefined : instance.grants.get(read.claims.gnt);
   const application = grant && instance.applications.get(grant.applicationId);
   const user = grant && instance.users.get(grant.userId);
   if (grant === undefined || application === undefined || user === undefined) return { active: false };
-  const answer = {
+  return {
     active: true,
     scope: grant.scope,
     username: user.login,
@@ -178,7 +185,6 @@ function introspect(instance: Instance, token: string): { readonly active: boole
     sub: String(user.id),
     aud: [application.clientId],
   };
-  return answer;
 }
 
 /** No API scopes, no revocation, registration or end-session endpoint: discovery tells less than the server does. */
@@ -194,23 +200,7 @@ function discovery(instance: Instance): object {
     id_token_signing_alg_values_supported: ['RS256'],
     subject_types_supported: ['public'],
     scopes_supported: ['openid', 'profile', 'email', 'groups'],
-    claims_supported: [
-      'aud',
-      'exp',
-      'iat',
-      'iss',
-      'sub',
-      'name',
-      'preferred_username',
-      'profile',
-      'picture',
-      'website',
-      'locale',
-      'updated_at',
-      'email',
-      'email_verified',
-      'groups',
-    ],
+    claims_supported: CLAIMS.split(' '),
     code_challenge_methods_supported: ['plain', 'S256'],
     grant_types_supported: ['authorization_code', 'refresh_token'],
   };

@@ -1,6 +1,7 @@
 /** The instance's pages: plain HTML that a person can read in the demo and a test can read with a regular expression. */
 import { html } from 'hono/html';
-import type { Application, Grant, Instance, Issue, Repository, User } from './state.js';
+import type { Instance } from './instance.js';
+import type { Application, Grant, Issue, Repository, User } from './rows.js';
 
 export type Page = ReturnType<typeof html>;
 

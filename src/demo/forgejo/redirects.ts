@@ -1,6 +1,6 @@
 /** Redirect URIs as Forgejo compares and extends them: by text, not as parsed URLs. */
 import { isIPv4 } from 'node:net';
-import type { Application } from './state.js';
+import type { Application } from './rows.js';
 
 /** Case and one final slash do not matter, anywhere in the URI; only a public client's loopback port is free. */
 export function isRegistered(application: Application, uri: string): boolean {

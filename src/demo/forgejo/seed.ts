@@ -1,6 +1,6 @@
 /** Who lives on the instance at its start: by default alice and bob, each with one public and one private repository. */
 import { randomBytes } from 'node:crypto';
-import type { Instance } from './state.js';
+import type { Instance } from './instance.js';
 
 export interface SeedRepository {
   readonly name: string;

@@ -1,8 +1,9 @@
 /** The token endpoint's decisions: who asks, what is exchanged, and each refusal in Forgejo's own words. Every refusal is a 400. */
 import { createHash } from 'node:crypto';
-import { type BasicCredentials, parseBasic } from './basic.js';
+import { parseBasic } from './basic.js';
+import type { Instance } from './instance.js';
 import { isRegistered } from './redirects.js';
-import type { Application, AuthorizationCode, Grant, Instance } from './state.js';
+import type { Application, AuthorizationCode, Grant } from './rows.js';
 import { issueTokens, readUnexpired, type TokenAnswer } from './tokens.js';
 
 export interface TokenRequest {
@@ -35,16 +36,13 @@ export function exchange(
 /** The header is looked at only if the body lacks id or secret; a scheme other than Basic is ignored. */
 function withBasic(body: TokenRequest, authorization: string | undefined): TokenRequest | TokenFault {
   if (body.clientId !== '' && body.clientSecret !== '') return body;
-  const basic: BasicCredentials | 'absent' | 'unreadable' = parseBasic(authorization);
+  const basic = parseBasic(authorization);
   if (basic === 'absent') return body;
   if (basic === 'unreadable') return fault('invalid_request', 'cannot parse basic auth header');
-  const differing = (['clientId', 'clientSecret'] as const).find(
-    (field) => body[field] !== '' && body[field] !== (field === 'clientId' ? basic.user : basic.password),
-  );
-  if (differing !== undefined) {
-    const name = differing === 'clientId' ? 'client_id' : 'client_secret';
-    return fault('invalid_request', `${name} in request body inconsistent with Authorization header`);
-  }
+  const inconsistent = (field: string) =>
+    fault('invalid_request', `${field} in request body inconsistent with Authorization header`);
+  if (body.clientId !== '' && body.clientId !== basic.user) return inconsistent('client_id');
+  if (body.clientSecret !== '' && body.clientSecret !== basic.password) return inconsistent('client_secret');
   return { ...body, clientId: basic.user, clientSecret: basic.password };
 }
 
@@ -79,7 +77,7 @@ function redeemCode(instance: Instance, request: TokenRequest): TokenAnswer | To
 function refresh(instance: Instance, request: TokenRequest): TokenAnswer | TokenFault {
   const application = instance.application(request.clientId);
   if (application === undefined) {
-    return fault('invalid_client', `cannot load client with client id: "${request.clientId}"`);
+    return fault('invalid_client', `cannot load client with client id: ${JSON.stringify(request.clientId)}`);
   }
   const secretProblem = checkSecret(application, request.clientSecret);
   if (secretProblem !== undefined) return fault('invalid_client', secretProblem);

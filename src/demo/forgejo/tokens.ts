@@ -1,8 +1,9 @@
 /** Making and reading the tokens of a grant: lifetimes, the counter in a refresh token, and the id token. */
 import { SECOND } from '../../base/clock.js';
+import type { Instance } from './instance.js';
 import { EXPIRED, type ReadToken } from './jwt.js';
+import type { Application, Grant, User } from './rows.js';
 import { hasOpenIdScope } from './scopes.js';
-import type { Application, Grant, Instance, User } from './state.js';
 
 /** In the order of the wire. There is no `scope`, whatever was granted. */
 export interface TokenAnswer {

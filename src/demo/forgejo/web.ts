@@ -4,8 +4,9 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { getCookie, setCookie } from 'hono/cookie';
 import { html } from 'hono/html';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import type { Instance } from './instance.js';
 import { barredPage } from './pages.js';
-import type { BrowserSession, Instance, User } from './state.js';
+import { type BrowserSession, barOf, type User } from './rows.js';
 
 export interface WebEnv {
   Variables: { session: BrowserSession; user: User };
@@ -16,7 +17,7 @@ export type Fields = (name: string) => string;
 
 /** GET has its fields in the query, POST in a form, or in JSON where `json` allows it; an unreadable body is an empty one. */
 export async function readFields(c: Context, json?: 'json'): Promise<Fields> {
-  if (c.req.method === 'GET') return (name) => c.req.query(name) ?? '';
+  if (c.req.method !== 'POST') return (name) => c.req.query(name) ?? '';
   try {
     if (json && c.req.header('content-type')?.startsWith('application/json')) {
       const body: unknown = await c.req.json();
@@ -94,9 +95,8 @@ export function requireUser(instance: Instance): MiddlewareHandler<WebEnv> {
   return async (c, next) => {
     const { session } = c.var;
     const user = instance.users.get(session.userId ?? 0);
-    if (user?.status === 'unactivated' || user?.status === 'prohibited') {
-      return c.html(barredPage(instance, user.status));
-    }
+    const bar = barOf(user);
+    if (bar !== undefined) return c.html(barredPage(instance, bar));
     if (user?.status === 'must-change-password') {
       return await seeOther(c, `${instance.subPath}/user/settings/change_password`);
     }
@@ -128,8 +128,8 @@ function refuseForeignOrigin(c: Context): Response | undefined {
     return answerText(c, 403, 'cross-origin request detected from Sec-Fetch-Site header');
   }
   const origin = c.req.header('origin') ?? '';
-  if (origin === '' || (URL.canParse(origin) && new URL(origin).host === c.req.header('host')))
-    return undefined;
+  const isOwn = URL.canParse(origin) && new URL(origin).host === c.req.header('host');
+  if (origin === '' || isOwn) return undefined;
   return answerText(
     c,
     403,

@@ -2,108 +2,19 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { type Clock, SECOND } from '../../base/clock.js';
 import { createSigningKey, type SigningKey } from './jwt.js';
-import type { ApiScopes } from './scopes.js';
+import type {
+  Application,
+  AuthorizationCode,
+  BrowserSession,
+  Grant,
+  Issue,
+  PersonalToken,
+  Race,
+  Repository,
+  Settings,
+  User,
+} from './rows.js';
 import type { VariantFacts } from './variants.js';
-
-/** `unactivated` waits for its e-mail confirmation; `prohibited` is what an administrator's bar and deactivation look like. */
-export type AccountStatus = 'active' | 'unactivated' | 'prohibited' | 'must-change-password';
-
-export interface User {
-  readonly id: number;
-  login: string;
-  readonly password: string;
-  readonly fullName: string;
-  readonly email: string;
-  readonly admin: boolean;
-  readonly organizations: readonly string[];
-  readonly created: number;
-  status: AccountStatus;
-}
-
-export interface Repository {
-  readonly id: number;
-  readonly ownerId: number;
-  readonly name: string;
-  readonly description: string;
-  readonly private: boolean;
-  readonly issues: Issue[];
-}
-
-export interface Issue {
-  readonly id: number;
-  readonly number: number;
-  readonly authorId: number;
-  readonly title: string;
-  readonly body: string;
-  readonly created: number;
-}
-
-export interface Application {
-  readonly id: number;
-  /** 0 owns instance-wide applications. */
-  readonly ownerId: number;
-  readonly clientId: string;
-  readonly created: number;
-  clientSecret: string;
-  name: string;
-  redirectUris: readonly string[];
-  confidential: boolean;
-}
-
-/** One row per user and application, whatever was asked later. */
-export interface Grant {
-  readonly id: number;
-  readonly userId: number;
-  readonly applicationId: number;
-  readonly scope: string;
-  nonce: string;
-  counter: number;
-  /** `exp` of the latest access token, and up to which `exp` they are to count as expired already. */
-  latestExpiry: number;
-  expiredUpTo: number;
-}
-
-/** Has no lifetime: it stays good until it is redeemed. */
-export interface AuthorizationCode {
-  readonly code: string;
-  readonly grantId: number;
-  readonly redirectUri: string;
-  readonly codeChallenge: string;
-  readonly codeChallengeMethod: string;
-}
-
-export interface PersonalToken {
-  readonly id: number;
-  readonly userId: number;
-  readonly name: string;
-  readonly token: string;
-  readonly scopes: ApiScopes;
-  /** Full names of the only repositories it reaches; undefined is no such limit. */
-  readonly repositories: readonly string[] | undefined;
-  readonly created: number;
-}
-
-/** What a browser's session cookie stands for. */
-export interface BrowserSession {
-  readonly csrf: string;
-  userId: number | undefined;
-  /** The authorization its consent page was last shown for: an older tab's form no longer matches. */
-  asked: { readonly clientId: string; readonly redirectUri: string; readonly state: string } | undefined;
-  /** Never cleared, so a later authorization without PKCE inherits them. */
-  codeChallenge: string;
-  codeChallengeMethod: string;
-}
-
-export interface Settings {
-  version: string;
-  accessTokenSeconds: number;
-  refreshTokenSeconds: number;
-  invalidateRefreshTokens: boolean;
-  requireSigninView: boolean;
-  oauthEnabled: boolean;
-}
-
-export type Race = 'code' | 'counter';
 
 export class Instance {
   /** ROOT_URL without its trailing slash. */
@@ -122,7 +33,7 @@ export class Instance {
   readonly sessions = new Map<string, BrowserSession>();
   /** Races the next token requests are to lose. */
   readonly racesToLose = new Set<Race>();
-  key: SigningKey = createSigningKey();
+  #key: SigningKey | undefined;
   #lastId = 1;
 
   constructor(url: string, subPath: string, variant: VariantFacts, settings: Settings, now: Clock) {
@@ -135,6 +46,16 @@ export class Instance {
 
   get issuer(): string {
     return this.url + this.variant.issuerSuffix;
+  }
+
+  /** Making an RSA key takes a while, so it waits for the first token. */
+  get key(): SigningKey {
+    this.#key ??= createSigningKey();
+    return this.#key;
+  }
+
+  rotateKey(): void {
+    this.#key = undefined;
   }
 
   nextId(): number {
