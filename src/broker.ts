@@ -123,8 +123,6 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
         authenticate: bearerAuthentication({ publicUrl, tokens, log }),
         sessions,
         servers: names,
-        now,
-        log,
         maxMessageBytes: limits.maxMessageBytes,
       }),
       onGrantRevoked: (grant) => sessions.closeWhere(({ grantId }) => grantId === grant),

@@ -149,12 +149,8 @@ function readServers(read: EnvironmentReader): readonly ServerEntry[] {
   const file = read.text('BROKER_SERVERS_FILE');
   const entries = file === undefined ? readMcpCommand(read) : readServersFile(read, file);
   for (const entry of entries) {
-    const problem = checkServerEntry(entry);
-    if (problem !== undefined) {
-      read.complain(
-        file === undefined ? 'BROKER_MCP_COMMAND' : 'BROKER_SERVERS_FILE',
-        `${entry.name}: ${problem}`,
-      );
+    for (const problem of checkServerEntry(entry)) {
+      read.complain(file === undefined ? 'BROKER_MCP_COMMAND' : 'BROKER_SERVERS_FILE', problem);
     }
   }
   return entries;

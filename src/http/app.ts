@@ -1,4 +1,5 @@
 /** The site map. Everything that answers HTTP is mounted here, in the order in which a request meets it. */
+import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { type Randomness, randomId } from '../base/ids.js';
 import { describeError, type Log } from '../base/log.js';
@@ -9,12 +10,15 @@ import { type SignInRoutesDeps, signInRoutes } from './sign-in.js';
 import { type TokenRoutesDeps, tokenRoutes } from './token.js';
 import { wellKnownRoutes } from './well-known.js';
 
+/** Node's own request and response are at hand, except in tests without a socket. */
+export type NodeEnv = { Bindings: Partial<HttpBindings> };
+
 export interface AppDeps extends Omit<SignInRoutesDeps, 'upstream'>, TokenRoutesDeps {
   readonly resources: Resources;
   readonly allowedOrigins: AllowedOrigins;
   readonly upstream: Upstream;
   /** The MCP endpoints, as a sub-application. */
-  readonly mcp: Hono;
+  readonly mcp: Hono<NodeEnv>;
   readonly random: Randomness;
   readonly log: Log;
 }
@@ -31,9 +35,9 @@ const TOKEN_PATHS = [
   '/mcp/*',
 ];
 
-export function createApp(deps: AppDeps): Hono {
+export function createApp(deps: AppDeps): Hono<NodeEnv> {
   const { publicUrl, resources, allowedOrigins, upstream, mcp, random, log } = deps;
-  const app = new Hono({ strict: false });
+  const app = new Hono<NodeEnv>({ strict: false });
 
   app.use(securityHeaders(publicUrl));
   app.use(hostGuard(publicUrl));

@@ -4,6 +4,7 @@ import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
 import type { Listen } from '../base/environment.js';
+import type { NodeEnv } from './app.js';
 
 /** Caddy keeps idle connections for 2 minutes; we must not be the first to hang up, or a request may meet a closed door. */
 const KEEP_ALIVE_MS = 150_000;
@@ -18,7 +19,7 @@ export interface HttpServer extends AsyncDisposable {
 }
 
 /** Starts to listen; rejects when the address cannot be had. */
-export async function listenHttp(app: Hono, listen: Listen): Promise<HttpServer> {
+export async function listenHttp(app: Hono<NodeEnv>, listen: Listen): Promise<HttpServer> {
   const server = createAdaptorServer({ fetch: app.fetch }) as Server;
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.requestTimeout = 120_000;

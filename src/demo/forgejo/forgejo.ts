@@ -2,6 +2,7 @@
  * A stand-in Forgejo on a loopback port: the OAuth provider, the login and consent pages and the little API the demo needs,
  * as the real one answers them on the wire. It keeps everything in memory and is no Forgejo in any other respect.
  */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
@@ -27,6 +28,8 @@ export interface ForgejoOptions extends Partial<Settings> {
   readonly now?: Clock;
   /** Default: alice and bob with random passwords. */
   readonly users?: readonly SeedUser[];
+  /** Kept up to date with every request and read at the start, so that the instance survives a restart. */
+  readonly stateFile?: string;
 }
 
 export interface NewApplication {
@@ -49,7 +52,12 @@ export interface StandInForgejo extends AsyncDisposable {
   readonly users: readonly StandInUser[];
   readonly control: Control;
   readonly faults: FaultControl;
-  /** An instance-wide application. */
+  /** The instance-wide application of that name, made if there is none, with these redirect URIs from now on. */
+  ensureApplication(application: NewApplication): {
+    readonly clientId: string;
+    readonly clientSecret: string;
+  };
+  /** A new instance-wide application. */
   createApplication(application: NewApplication): {
     readonly clientId: string;
     readonly clientSecret: string;
@@ -69,11 +77,26 @@ export async function startForgejo(options: ForgejoOptions = {}): Promise<StandI
     settingsOf(options, variant.version),
     options.now ?? Date.now,
   );
-  addUsers(instance, options.users ?? demoUsers());
+  const { stateFile } = options;
+  if (stateFile !== undefined && existsSync(stateFile)) instance.load(readFileSync(stateFile));
+  else addUsers(instance, options.users ?? demoUsers());
+  const save = () => {
+    if (stateFile !== undefined) writeFileSync(stateFile, instance.save(), { mode: 0o600 });
+  };
+  const createApplication = ({ name, redirectUris, confidential = true }: NewApplication) => {
+    const { clientId, clientSecret } = instance.addApplication({
+      ownerId: 0,
+      name,
+      redirectUris,
+      confidential,
+    });
+    save();
+    return { clientId, clientSecret };
+  };
 
   const closed = new AbortController();
   const faults = new Faults(closed.signal);
-  serve(server, instance, faults);
+  serve(server, instance, faults, save);
   const close = async () => {
     closed.abort();
     if (!server.listening) return;
@@ -86,14 +109,13 @@ export async function startForgejo(options: ForgejoOptions = {}): Promise<StandI
     users: [...instance.users.values()].map(({ id, login, password }) => ({ id, login, password })),
     control: new Control(instance),
     faults,
-    createApplication({ name, redirectUris, confidential = true }) {
-      const { clientId, clientSecret } = instance.addApplication({
-        ownerId: 0,
-        name,
-        redirectUris,
-        confidential,
-      });
-      return { clientId, clientSecret };
+    createApplication,
+    ensureApplication(wanted) {
+      const found = [...instance.applications.values()].find(({ name }) => name === wanted.name);
+      if (found === undefined) return createApplication(wanted);
+      found.redirectUris = wanted.redirectUris;
+      save();
+      return { clientId: found.clientId, clientSecret: found.clientSecret };
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -121,7 +143,7 @@ function listen(server: Server, port: number): Promise<number> {
   });
 }
 
-function serve(server: Server, instance: Instance, faults: Faults): void {
+function serve(server: Server, instance: Instance, faults: Faults, answered: () => void): void {
   const pathOf = (request: Request) => pathBelow(instance.subPath, new URL(request.url).pathname);
   const app = new Hono({ getPath: pathOf });
   app.route('/api/v1', apiRoutes(instance));
@@ -133,7 +155,11 @@ function serve(server: Server, instance: Instance, faults: Faults): void {
 
   const listener = getRequestListener((request, env) => {
     const { socket } = (env as HttpBindings).incoming;
-    return faults.pass(pathOf(request), socket, () => app.fetch(request, env));
+    return faults.pass(pathOf(request), socket, async () => {
+      const response = await app.fetch(request, env);
+      answered();
+      return response;
+    });
   });
   server.on('request', (incoming, outgoing) => void listener(incoming, outgoing));
 }

@@ -1,5 +1,6 @@
 /** What the stand-in instance knows: its rows, the lookups over them, and the changes that touch several at once. */
 import { randomBytes, randomUUID } from 'node:crypto';
+import { deserialize, serialize } from 'node:v8';
 import { type Clock, SECOND } from '../../base/clock.js';
 import { createSigningKey, type SigningKey } from './jwt.js';
 import type {
@@ -15,6 +16,13 @@ import type {
   User,
 } from './rows.js';
 import type { VariantFacts } from './variants.js';
+
+const ROWS = ['users', 'applications', 'grants', 'codes', 'personalTokens', 'sessions'] as const;
+
+interface Saved {
+  readonly key: string | undefined;
+  readonly lastId: number;
+}
 
 export class Instance {
   /** ROOT_URL without its trailing slash. */
@@ -52,6 +60,26 @@ export class Instance {
   get key(): SigningKey {
     this.#key ??= createSigningKey();
     return this.#key;
+  }
+
+  /** Everything that outlives a restart of a real instance, as one file. */
+  save(): Buffer {
+    const { users, repositories, applications, grants, codes, personalTokens, sessions } = this;
+    const rows = { users, repositories, applications, grants, codes, personalTokens, sessions };
+    return serialize({ ...rows, key: this.#key?.pem, lastId: this.#lastId });
+  }
+
+  /** Brings back what `save` wrote. */
+  load(file: Buffer): void {
+    const saved = deserialize(file) as Pick<Instance, (typeof ROWS)[number] | 'repositories'> & Saved;
+    for (const name of ROWS) {
+      const rows: Map<number | string, unknown> = this[name];
+      rows.clear();
+      for (const [key, row] of saved[name]) rows.set(key, row);
+    }
+    this.repositories.splice(0, this.repositories.length, ...saved.repositories);
+    this.#key = saved.key === undefined ? undefined : createSigningKey(saved.key);
+    this.#lastId = saved.lastId;
   }
 
   rotateKey(): void {

@@ -1,5 +1,12 @@
 /** Forgejo's OAuth tokens as the real thing: RS256 JWTs with its claims and with the words its JWT library fails in. */
-import { createHash, generateKeyPairSync, sign, verify } from 'node:crypto';
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  sign,
+  verify,
+} from 'node:crypto';
 
 /** Exactly these members: the tokens carry no sub, iss, aud, jti, scope or client id. */
 export interface TokenClaims {
@@ -20,19 +27,27 @@ export interface SigningKey {
   /** The claims of a token this key signed, expired or not. */
   read(token: string): ReadToken;
   readonly jwk: Readonly<Record<string, unknown>>;
+  /** The private key, to be kept: PKCS #8. */
+  readonly pem: string;
 }
 
 export const EXPIRED = 'token has invalid claims: token is expired';
 const WRONG_SEGMENTS = 'token is malformed: token contains an invalid number of segments';
 
-export function createSigningKey(): SigningKey {
-  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+/** A new key, or the one kept as `pem`. */
+export function createSigningKey(pem?: string): SigningKey {
+  const privateKey =
+    pem === undefined
+      ? generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
+      : createPrivateKey(pem);
+  const publicKey = createPublicKey(privateKey);
   const kid = createHash('sha256')
     .update(publicKey.export({ type: 'spki', format: 'der' }))
     .digest('base64url');
   const { n, e } = publicKey.export({ format: 'jwk' });
   const header = encode({ alg: 'RS256', kid, typ: 'JWT' });
   return {
+    pem: String(privateKey.export({ type: 'pkcs8', format: 'pem' })),
     jwk: { alg: 'RS256', e, kid, kty: 'RSA', n, use: 'sig' },
     sign(claims) {
       const signed = `${header}.${encode(claims)}`;
