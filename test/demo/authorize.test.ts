@@ -220,6 +220,7 @@ test('the login page refuses a wrong password and takes the user back to where t
   const right = await browser.post(loginUrl, { user_name: login, password });
   assert.equal(locationOf(right).href, wire.authorizeUrl().href);
   assert.equal(browser.cookie('redirect_to'), undefined);
+  assert.match(right.headers.getSetCookie()[0] ?? '', /^session=\w+; Path=\/; HttpOnly; SameSite=Lax$/);
   assert.equal((await browser.post(`${wire.forgejo.url}/user/logout`, {})).status, 303);
   assert.equal((await browser.get(wire.authorizeUrl())).headers.get('location'), '/user/login');
 });

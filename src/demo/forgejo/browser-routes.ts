@@ -40,7 +40,7 @@ export function browserRoutes(instance: Instance): Hono<WebEnv> {
   );
 
   // No CSRF token is asked for here, in any version.
-  routes.post('/user/login', session, async (c) => {
+  routes.post('/user/login', async (c) => {
     const field = await readFields(c);
     const found = instance.userByPassword(field('user_name'), field('password'));
     if (found === undefined) return c.html(loginPage(instance, 'Username or password is incorrect.'));
