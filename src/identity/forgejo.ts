@@ -34,7 +34,6 @@ export interface ForgejoOptions {
 }
 
 const MAX_ANSWER_BYTES = 1024 * 1024;
-const CHECK_CACHE_MS = 60 * SECOND;
 const ORGS_PER_PAGE = 50;
 
 const versionBody = z.object({ version: z.string() });
@@ -45,7 +44,6 @@ const errorBody = z.object({ error: z.string(), error_description: z.string().op
 export function createForgejo(options: ForgejoOptions): IdentityProvider {
   const { url, clientId, clientSecret, redirectUri, scopes, now, log, timeoutMs } = options;
   const gitea = new Gitea(url, clientId, clientSecret.reveal(), redirectUri);
-  let fitUntil = 0;
 
   const get = (path: string, token?: Secret) =>
     guardedFetch(`${url}/api/v1${path}`, {
@@ -105,7 +103,6 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
     authorizationUrl: (state, verifier) => gitea.createAuthorizationURL(state, verifier, [...scopes]).href,
 
     async check(): Promise<IdentityFault | undefined> {
-      if (now() < fitUntil) return undefined;
       const answer = await get('/version');
       if (isFailure(answer)) return unreachable(answer.failure);
       // REQUIRE_SIGNIN_VIEW hides the version from strangers; the instance is there all the same.
@@ -120,7 +117,6 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
           detail: `Forgejo ${body.data.version} is too old: ${REQUIRED_VERSIONS}`,
         };
       }
-      fitUntil = now() + CHECK_CACHE_MS;
       return undefined;
     },
 

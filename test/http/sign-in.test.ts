@@ -242,16 +242,13 @@ describe('a Forgejo that fails', () => {
       await using it = await withClient();
       const browser = new Browser();
       const page = await browser.open(authorizationUrl(it.broker, it.client));
-      await it.broker.restart();
-      const again = await browser.open(authorizationUrl(it.broker, it.client));
       it.broker.forgejo.faults[fault]();
-      const failed = await browser.submit(again, { button: 'continue' });
+      const failed = await browser.submit(page, { button: 'continue' });
       assert.equal(failed.status, 502);
       assert.match(failed.body, /try again/);
       it.broker.forgejo.faults.clear();
       const login = await browser.submit(failed, { button: 'continue' });
       assert.equal(login.url.pathname, '/user/login');
-      assert.ok(page);
     });
   }
 
