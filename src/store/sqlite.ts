@@ -50,7 +50,17 @@ export function openSqlite(path: string): OpenedSqlite {
 
 function connect(path: string): Database {
   const require = createRequire(import.meta.url);
-  const driver = Number(process.versions.napi) >= 10 ? 'better-sqlite3' : 'libsql';
-  const Driver = require(driver) as new (path: string) => Database;
+  const Driver = require(driverName(require.resolve)) as new (path: string) => Database;
   return new Driver(path);
+}
+
+/** npm leaves the optional driver out where it cannot load, and whoever installed may have run another Node. */
+function driverName(resolve: (name: string) => string): 'better-sqlite3' | 'libsql' {
+  if (Number(process.versions.napi) < 10) return 'libsql';
+  try {
+    resolve('better-sqlite3');
+    return 'better-sqlite3';
+  } catch {
+    return 'libsql';
+  }
 }
