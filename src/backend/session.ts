@@ -13,7 +13,7 @@ import {
   rawAt,
 } from '../mcp/message.js';
 import { notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
-import type { Exchange } from './calls.js';
+import type { Drain, Exchange } from './calls.js';
 import type { Child, ChildEnd } from './child.js';
 import { afterCrash, NO_CRASHES } from './crashes.js';
 import { Dialogue } from './dialogue.js';
@@ -35,7 +35,7 @@ type State =
   | { readonly is: 'closed' };
 
 export interface ChildEvents {
-  readonly onLine: (line: Buffer) => void;
+  readonly onLine: (line: Buffer) => Drain;
   readonly onEnd: (end: ChildEnd) => void;
 }
 
@@ -232,9 +232,7 @@ export class Session {
 
   async #bringUp(run: Run): Promise<RpcError | undefined> {
     const launched = await this.#host.launch(this, {
-      onLine: (line) => {
-        if (this.#isCurrent(run)) this.#dialogue.hear(line);
-      },
+      onLine: (line) => (this.#isCurrent(run) ? this.#dialogue.hear(line) : undefined),
       onEnd: (end) => this.#childEnded(run, end),
     });
     if ('code' in launched) return launched;
