@@ -53,7 +53,7 @@ export interface SessionHost {
   closed(session: Session): void;
 }
 
-/** A token this close to its end does not carry another call. */
+/** A token this close to its end does not carry another call; a short-lived one works for two thirds of its life. */
 const TOKEN_MARGIN_MS = MINUTE;
 const MAX_CALLS = 1000;
 const INITIALIZED = lineOf(notification('notifications/initialized'));
@@ -214,7 +214,10 @@ export class Session {
   }
 
   #tokenIsEnding(): boolean {
-    return this.#state.is === 'live' && this.#state.run.tokenExpiresAt - this.#host.now() < TOKEN_MARGIN_MS;
+    if (this.#state.is !== 'live') return false;
+    const { startedAt, tokenExpiresAt } = this.#state.run;
+    const margin = Math.min(TOKEN_MARGIN_MS, (tokenExpiresAt - startedAt) / 3);
+    return tokenExpiresAt - this.#host.now() < margin;
   }
 
   /** Starts a child, repeats the handshake if there was one, then hands it the lines that waited. */
