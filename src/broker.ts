@@ -8,7 +8,7 @@ import type { LoadedConfig } from './config.js';
 import { createApp } from './http/app.js';
 import { bearerAuthentication } from './http/bearer.js';
 import { mcpRoutes } from './http/mcp.js';
-import { listenHttp } from './http/server.js';
+import { type HttpServer, listenHttp } from './http/server.js';
 import { Credentials } from './identity/credentials.js';
 import { createForgejo } from './identity/forgejo.js';
 import { KeyRing } from './identity/sealing.js';
@@ -132,12 +132,20 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     });
     repeat(MINUTE, stop.signal, log, () => pending.sweep());
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
-    const server = keep(await listenHttp(app, config.listen));
+    const server = keep(await listen(app, config.listen));
     log.info('broker.ready', { publicUrl, listen: config.listen, servers: names, forgejo: forgejo.url });
     return { port: server.port, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;
+  }
+}
+
+async function listen(...[app, address]: Parameters<typeof listenHttp>): Promise<HttpServer> {
+  try {
+    return await listenHttp(app, address);
+  } catch (cause) {
+    throw new StartProblem(`BROKER_LISTEN: cannot listen (${describeError(cause)})`, { cause });
   }
 }
 

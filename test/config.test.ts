@@ -86,6 +86,7 @@ const REFUSED: readonly (readonly [name: string, value: string])[] = [
   ['BROKER_PUBLIC_URL', 'https://mcp.example.org/mcp'],
   ['BROKER_PUBLIC_URL', 'mcp.example.org'],
   ['BROKER_LISTEN', '127.0.0.1:70000'],
+  ['BROKER_LISTEN', 'systemd'],
   ['BROKER_DATABASE', 'postgres://db/broker'],
   ['BROKER_ENCRYPTION_KEY', 'c2hvcnQ='],
   ['BROKER_ACCESS_TOKEN_SECONDS', '1e3'],
@@ -169,6 +170,10 @@ for (const text of [
   });
 }
 
+test('any origin may be written out', () => {
+  assert.equal(good({ BROKER_ALLOWED_ORIGINS: 'any' }).allowedOrigins, 'any');
+});
+
 test('organisations can only be checked with the scope for it', () => {
   const found = problems({ BROKER_ALLOWED_ORGS: 'staff', FORGEJO_SCOPES: 'read:user' });
   assert.deepEqual(
@@ -180,5 +185,5 @@ test('organisations can only be checked with the scope for it', () => {
 test('it listens on TCP, IPv6, a UNIX socket, or what systemd passes', () => {
   assert.deepEqual(good({ BROKER_LISTEN: '[::1]:9' }).listen, { kind: 'tcp', host: '::1', port: 9 });
   assert.deepEqual(good({ BROKER_LISTEN: 'unix:/run/b.sock' }).listen, { kind: 'unix', path: '/run/b.sock' });
-  assert.deepEqual(good({ BROKER_LISTEN: 'systemd' }).listen, { kind: 'systemd' });
+  assert.deepEqual(good({ BROKER_LISTEN: 'systemd', LISTEN_FDS: '1' }).listen, { kind: 'systemd' });
 });

@@ -13,11 +13,14 @@ import {
 } from '../mcp/message.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
 
+/** Settles when a client has read enough that more may be sent to it; undefined when it can take more now. */
+export type Drain = Promise<void> | undefined;
+
 /** One HTTP exchange, as a call sees it. */
 export interface Exchange {
   /** Whether messages may leave through it before the answer. */
   readonly streams: boolean;
-  send(message: Buffer): void;
+  send(message: Buffer): Drain;
   /** The last word; undefined when the call was cancelled and nothing more comes. */
   end(answer: Buffer | undefined): void;
 }

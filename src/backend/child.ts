@@ -5,6 +5,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { LineSplitter } from '../mcp/framing.js';
 import { blankBreaks } from '../mcp/message.js';
+import type { Drain } from './calls.js';
 import type { Guardian } from './guardian.js';
 import type { LaunchPlan } from './launch.js';
 import type { Redactor } from './redact.js';
@@ -22,8 +23,8 @@ export interface ChildOptions {
   readonly guardian: Guardian;
   readonly maxLineBytes: number;
   readonly grace: StopGrace;
-  /** Each whole line of stdout, without the token and without line breaks. */
-  readonly onLine: (line: Buffer) => void;
+  /** Each whole line of stdout, without the token and without line breaks; no more are read while it says to wait. */
+  readonly onLine: (line: Buffer) => Drain;
   /** Each whole line of stderr, without the token. */
   readonly onStderr: (line: Buffer) => void;
   readonly onEnd: (end: ChildEnd) => void;
@@ -35,7 +36,8 @@ export interface StopGrace {
   readonly termMs: number;
 }
 
-export const STOP_GRACE: StopGrace = { eofMs: 2000, termMs: 3000 };
+/** Together under 2 s, so that Ctrl-C and a restart are quick; nothing is in flight when a child is stopped. */
+export const STOP_GRACE: StopGrace = { eofMs: 700, termMs: 800 };
 const MAX_STDERR_LINE_BYTES = 64 * 1024;
 /** Lines that may wait for a child that does not read; beyond it, writing is refused. */
 const MAX_UNREAD_LINES = 4;
@@ -50,6 +52,7 @@ export class Child implements AsyncDisposable {
   readonly #maxUnreadBytes: number;
   #process: ChildProcessWithoutNullStreams | undefined;
   #stopping: string | undefined;
+  #waitingFor = 0;
   #timer: NodeJS.Timeout | undefined;
   #settle: (end: ChildEnd) => void = () => undefined;
 
@@ -83,6 +86,8 @@ export class Child implements AsyncDisposable {
       this.#stopping = why;
       const { eofMs, termMs } = this.#options.grace;
       this.#process.stdin.end();
+      // A child that cannot write may never come to see that its input ended.
+      this.#process.stdout.resume();
       this.#timer = setTimeout(() => {
         this.#signal('SIGTERM');
         this.#timer = setTimeout(() => this.#signal('SIGKILL'), termMs);
@@ -108,7 +113,8 @@ export class Child implements AsyncDisposable {
       line: (line) => {
         const clean = redact(line);
         blankBreaks(clean);
-        onLine(clean);
+        const drain = onLine(clean);
+        if (drain !== undefined) this.#holdBack(child, drain);
       },
       overlong: () => void this.stop(`it sent a message of more than ${maxLineBytes} bytes`),
     });
@@ -127,10 +133,21 @@ export class Child implements AsyncDisposable {
     return child;
   }
 
+  #holdBack(child: ChildProcessWithoutNullStreams, drain: Promise<void>): void {
+    if (this.#stopping !== undefined) return;
+    this.#waitingFor += 1;
+    child.stdout.pause();
+    void drain.then(() => {
+      this.#waitingFor -= 1;
+      if (this.#waitingFor === 0) child.stdout.resume();
+    });
+  }
+
   /** The leader is gone; what is left of its group goes now, and the pipes are read to their end. */
   #exited(child: ChildProcessWithoutNullStreams, code: number | null, signal: string | null): void {
     this.#signal('SIGKILL');
     this.#options.guardian.release(this.pid);
+    child.stdout.resume();
     const end: ChildEnd =
       this.#stopping !== undefined
         ? { how: 'closedByUs', why: this.#stopping }

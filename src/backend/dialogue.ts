@@ -13,7 +13,7 @@ import {
 } from '../mcp/message.js';
 import { notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
 import { Asks } from './asks.js';
-import { Calls, type Exchange } from './calls.js';
+import { Calls, type Drain, type Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { Outbox, type Stream } from './outbox.js';
 
@@ -100,51 +100,59 @@ export class Dialogue {
     this.#outbox.close();
   }
 
-  /** One line from the child. */
-  hear(line: Buffer): void {
+  /** One line from the child. What is returned is for a child that talks faster than its client reads. */
+  hear(line: Buffer): Drain {
+    if (line.length === 0) return undefined;
     const message = readMessage(line);
     switch (message.kind) {
       case 'response':
         if (!this.#calls.settle(message)) this.#options.log.debug('child.late-answer');
-        break;
+        return undefined;
       case 'request':
-        this.#ask(message);
-        break;
+        return this.#ask(message);
       case 'notification':
-        this.#pass(message);
-        break;
+        return this.#pass(message);
       case 'invalid':
         this.#noise += 1;
         // Sparse: the 1st, 2nd, 4th, 8th … line that is no message.
         if ((this.#noise & (this.#noise - 1)) === 0) {
           this.#options.log.warn('child.noise', { lines: this.#noise, why: message.why });
         }
+        return undefined;
     }
   }
 
-  #ask(message: RequestMessage): void {
+  #ask(message: RequestMessage): Drain {
     const newest = this.#calls.newestStreaming();
     const id = rawAt(message.bytes, message.id);
     if (message.method === 'ping' && !this.#outbox.canReach(newest)) {
       this.#options.write(lineOf(resultAnswer(id, {})));
-    } else if (!this.#options.canAsk(message.method)) {
-      this.#options.write(failures.refuseChild(id));
-    } else {
-      this.#outbox.post('request', this.#asks.add(message, this.#options.deadline()), newest);
+      return undefined;
     }
+    if (!this.#options.canAsk(message.method)) {
+      this.#options.write(failures.refuseChild(id));
+      return undefined;
+    }
+    return this.#outbox.post('request', this.#asks.add(message, this.#options.deadline()), newest);
   }
 
-  #pass(message: NotificationMessage): void {
+  #pass(message: NotificationMessage): Drain {
     const newest = this.#calls.newestStreaming();
-    if (message.method === 'notifications/progress') {
-      const progress = this.#calls.progress(message, this.#options.deadline());
-      if (progress?.exchange.streams) progress.exchange.send(progress.message);
-      else if (progress !== undefined) this.#outbox.post('progress', progress.message, undefined);
-    } else if (message.method === 'notifications/cancelled') {
-      const cancelled = this.#asks.cancel(message);
-      if (cancelled !== undefined) this.#outbox.post('request', cancelled, newest);
-    } else {
-      this.#outbox.post(message.method === 'notifications/message' ? 'log' : 'change', message.bytes, newest);
+    switch (message.method) {
+      case 'notifications/progress': {
+        const progress = this.#calls.progress(message, this.#options.deadline());
+        if (progress === undefined) return undefined;
+        if (progress.exchange.streams) return progress.exchange.send(progress.message);
+        return this.#outbox.post('progress', progress.message, undefined);
+      }
+      case 'notifications/cancelled': {
+        const cancelled = this.#asks.cancel(message);
+        return cancelled && this.#outbox.post('request', cancelled, newest);
+      }
+      case 'notifications/message':
+        return this.#outbox.post('log', message.bytes, newest);
+      default:
+        return this.#outbox.post('change', message.bytes, newest);
     }
   }
 }

@@ -14,11 +14,11 @@ export interface Handshake {
 const REPLAY_ID = '"fjmcp-broker-replay"';
 
 /** A request of the child -> the capability a client must have declared to be asked (MCP 2025-11-25, lifecycle). */
-const NEEDS: Readonly<Record<string, string>> = {
-  'sampling/createMessage': 'sampling',
-  'elicitation/create': 'elicitation',
-  'roots/list': 'roots',
-};
+const NEEDS: ReadonlyMap<string, string> = new Map([
+  ['sampling/createMessage', 'sampling'],
+  ['elicitation/create', 'elicitation'],
+  ['roots/list', 'roots'],
+]);
 
 /** Undefined when the child refused. Both messages are small and come once a child, so they are parsed. */
 export function readHandshake(initialize: RequestMessage, answer: Buffer): Handshake | undefined {
@@ -37,7 +37,7 @@ export function readHandshake(initialize: RequestMessage, answer: Buffer): Hands
 
 /** A client that did not declare a capability is not asked for it; some never answer, and their child would wait. */
 export function mayBeAsked(method: string, handshake: Handshake | undefined): boolean {
-  const capability = NEEDS[method];
+  const capability = NEEDS.get(method);
   return (
     capability === undefined || handshake === undefined || handshake.clientCapabilities.includes(capability)
   );

@@ -2,11 +2,11 @@
  * Where a child's message leaves when it answers no call: through the newest exchange that streams, the GET stream, or,
  * for want of both, later. What waits is bounded; the oldest goes first.
  */
-import type { Exchange } from './calls.js';
+import type { Drain, Exchange } from './calls.js';
 
 /** The client's standing GET stream. */
 export interface Stream {
-  send(message: Buffer): void;
+  send(message: Buffer): Drain;
   end(): void;
 }
 
@@ -40,7 +40,7 @@ export class Outbox {
     const older = this.#stream;
     this.#stream = stream;
     older?.end();
-    for (const { message } of this.#take(() => true)) stream.send(message);
+    for (const { message } of this.#take(() => true)) void stream.send(message);
   }
 
   hangUp(stream: Stream): void {
@@ -50,22 +50,20 @@ export class Outbox {
   /** A new exchange carries the requests nobody has heard yet. */
   offer(exchange: Exchange): void {
     if (this.#waiting.length === 0 || !exchange.streams) return;
-    for (const { message } of this.#take(({ matter }) => matter === 'request')) exchange.send(message);
+    for (const { message } of this.#take(({ matter }) => matter === 'request')) void exchange.send(message);
   }
 
   canReach(newest: Exchange | undefined): boolean {
     return newest !== undefined || this.#stream !== undefined;
   }
 
-  post(matter: Matter, message: Buffer, newest: Exchange | undefined): void {
+  post(matter: Matter, message: Buffer, newest: Exchange | undefined): Drain {
     for (const way of WAYS[matter]) {
       const out = way === 'stream' ? this.#stream : way === 'exchange' ? newest : undefined;
-      if (out !== undefined) {
-        out.send(message);
-        return;
-      }
+      if (out !== undefined) return out.send(message);
       if (way === 'wait') this.#wait({ matter, message });
     }
+    return undefined;
   }
 
   /** The child is gone, and with it the questions it asked. */

@@ -13,7 +13,7 @@ import {
   rawAt,
 } from '../mcp/message.js';
 import { notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
-import type { Exchange } from './calls.js';
+import type { Drain, Exchange } from './calls.js';
 import type { Child, ChildEnd } from './child.js';
 import { afterCrash, NO_CRASHES } from './crashes.js';
 import { Dialogue } from './dialogue.js';
@@ -35,7 +35,7 @@ type State =
   | { readonly is: 'closed' };
 
 export interface ChildEvents {
-  readonly onLine: (line: Buffer) => void;
+  readonly onLine: (line: Buffer) => Drain;
   readonly onEnd: (end: ChildEnd) => void;
 }
 
@@ -53,7 +53,7 @@ export interface SessionHost {
   closed(session: Session): void;
 }
 
-/** A token this close to its end does not carry another call. */
+/** A token this close to its end does not carry another call; a short-lived one works for two thirds of its life. */
 const TOKEN_MARGIN_MS = MINUTE;
 const MAX_CALLS = 1000;
 const INITIALIZED = lineOf(notification('notifications/initialized'));
@@ -214,7 +214,10 @@ export class Session {
   }
 
   #tokenIsEnding(): boolean {
-    return this.#state.is === 'live' && this.#state.run.tokenExpiresAt - this.#host.now() < TOKEN_MARGIN_MS;
+    if (this.#state.is !== 'live') return false;
+    const { startedAt, tokenExpiresAt } = this.#state.run;
+    const margin = Math.min(TOKEN_MARGIN_MS, (tokenExpiresAt - startedAt) / 3);
+    return tokenExpiresAt - this.#host.now() < margin;
   }
 
   /** Starts a child, repeats the handshake if there was one, then hands it the lines that waited. */
@@ -232,9 +235,7 @@ export class Session {
 
   async #bringUp(run: Run): Promise<RpcError | undefined> {
     const launched = await this.#host.launch(this, {
-      onLine: (line) => {
-        if (this.#isCurrent(run)) this.#dialogue.hear(line);
-      },
+      onLine: (line) => (this.#isCurrent(run) ? this.#dialogue.hear(line) : undefined),
       onEnd: (end) => this.#childEnded(run, end),
     });
     if ('code' in launched) return launched;

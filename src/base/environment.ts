@@ -139,7 +139,12 @@ export class EnvironmentReader {
 
   listen(name: string, fallback: string): Listen {
     const text = this.text(name) ?? fallback;
-    if (text === 'systemd') return { kind: 'systemd' };
+    if (text === 'systemd') {
+      // sd_listen_fds(3): without it descriptor 3 is something else.
+      if (this.#env['LISTEN_FDS'] !== '1')
+        this.complain(name, 'is systemd, but systemd passed no socket; use a .socket unit');
+      return { kind: 'systemd' };
+    }
     if (text.startsWith('unix:/')) return { kind: 'unix', path: text.slice('unix:'.length) };
     const match = /^(\[[0-9a-f:.]+\]|[^:\s]+):(\d{1,5})$/i.exec(text);
     if (match === null || Number(match[2]) > 65535) {
@@ -159,12 +164,13 @@ export class EnvironmentReader {
 
   origins(name: string): 'any' | readonly string[] {
     const origins = this.list(name);
+    if (origins.length === 0 || (origins.length === 1 && origins[0] === 'any')) return 'any';
     for (const origin of origins) {
       if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
         this.complain(name, `${JSON.stringify(origin)} is not an origin such as https://app.example.org`);
       }
     }
-    return origins.length === 0 || (origins.length === 1 && origins[0] === 'any') ? 'any' : origins;
+    return origins;
   }
 
   networks(name: string, fallback: string): BlockList {

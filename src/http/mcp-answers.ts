@@ -62,7 +62,7 @@ export class PostAnswer {
       return;
     }
     const stream = this.#stream();
-    if (answer !== undefined) stream?.send(answer);
+    if (answer !== undefined) void stream?.send(answer);
     if (this.#expected === 0) this.#close();
   }
 
@@ -91,7 +91,7 @@ export class PostAnswer {
     this.#respond(
       new Response(stream.body, { headers: { ...EVENT_STREAM_HEADERS, ...this.#options.headers() } }),
     );
-    for (const answer of answers) stream.send(answer);
+    for (const answer of answers) void stream.send(answer);
     return stream;
   }
 

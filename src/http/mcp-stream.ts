@@ -1,12 +1,14 @@
 /**
- * A server-sent event stream with a bounded queue. Comments keep proxies from cutting a quiet one; a client that does
- * not read what it asked for is cut off instead of being buffered for.
+ * A server-sent event stream with a bounded queue. Comments keep proxies from cutting a quiet one; a client that
+ * reads slowly slows its server down, and one that does not read is cut off.
  */
 
 export interface EventStreamOptions {
   readonly pingMs: number;
-  /** A message is still taken while less than this waits to be read, however large it is itself. */
+  /** While more than this waits to be read, senders are asked to wait too. */
   readonly maxQueuedBytes: number;
+  /** How long they are asked to: a client that takes nothing for this long is gone. */
+  readonly stallMs: number;
   /** Ends the connection under a stream that is not read. */
   readonly cut: () => void;
 }
@@ -22,31 +24,40 @@ const PING = Buffer.from(': ping\n\n');
 const DATA = Buffer.from('data: ');
 const END = Buffer.from('\n\n');
 
+/** The queue is full: who sends is asked to wait, for a while. */
+interface Jam {
+  readonly drained: Promise<void>;
+  readonly clear: () => void;
+}
+
 export class EventStream {
   readonly body: ReadableStream<Uint8Array>;
-  readonly #cut: () => void;
+  readonly #options: EventStreamOptions;
   readonly #pings: NodeJS.Timeout;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  #jam: Jam | undefined;
 
-  constructor({ pingMs, maxQueuedBytes, cut }: EventStreamOptions) {
-    this.#cut = cut;
+  constructor(options: EventStreamOptions) {
+    this.#options = options;
     this.body = new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
           this.#controller = controller;
         },
+        // Called when the queue is below its mark.
+        pull: () => this.#jam?.clear(),
         cancel: () => this.#stop(),
       },
-      new ByteLengthQueuingStrategy({ highWaterMark: maxQueuedBytes }),
+      new ByteLengthQueuingStrategy({ highWaterMark: options.maxQueuedBytes }),
     );
-    this.#pings = setInterval(() => this.#write(PING), pingMs).unref();
+    this.#pings = setInterval(() => void this.#write(PING), options.pingMs).unref();
     // Some proxies withhold even the headers until a first byte comes.
-    this.#write(PING);
+    void this.#write(PING);
   }
 
   /** One message; it holds no line break, for its sender blanked them. */
-  send(message: Buffer): void {
-    this.#write(Buffer.concat([DATA, message, END]));
+  send(message: Buffer): Promise<void> | undefined {
+    return this.#write(Buffer.concat([DATA, message, END]));
   }
 
   end(): void {
@@ -54,18 +65,33 @@ export class EventStream {
     this.#stop();
   }
 
-  #write(bytes: Buffer): void {
-    if (this.#controller === undefined) return;
-    if ((this.#controller.desiredSize ?? 0) > 0) {
-      this.#controller.enqueue(bytes);
-      return;
-    }
-    this.end();
-    this.#cut();
+  #write(bytes: Buffer): Promise<void> | undefined {
+    this.#controller?.enqueue(bytes);
+    if ((this.#controller?.desiredSize ?? 1) > 0) return undefined;
+    this.#jam ??= this.#startJam();
+    return this.#jam.drained;
+  }
+
+  #startJam(): Jam {
+    let resolve: () => void = () => undefined;
+    const drained = new Promise<void>((settle) => {
+      resolve = settle;
+    });
+    const timer = setTimeout(() => {
+      this.end();
+      this.#options.cut();
+    }, this.#options.stallMs).unref();
+    const clear = () => {
+      clearTimeout(timer);
+      this.#jam = undefined;
+      resolve();
+    };
+    return { drained, clear };
   }
 
   #stop(): void {
     this.#controller = undefined;
     clearInterval(this.#pings);
+    this.#jam?.clear();
   }
 }

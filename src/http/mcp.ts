@@ -43,11 +43,13 @@ export interface McpTiming {
   /** How long an answer may take before its form becomes an event stream. */
   readonly decideAfterMs: number;
   readonly pingMs: number;
+  /** How long a client may read nothing while its stream is full. */
+  readonly stallMs: number;
 }
 
 type McpContext = Context<{ Bindings: Partial<HttpBindings> }>;
 
-const TIMING: McpTiming = { decideAfterMs: 1000, pingMs: 15_000 };
+const TIMING: McpTiming = { decideAfterMs: 1000, pingMs: 15_000, stallMs: 30_000 };
 const MAX_QUEUED_BYTES = 1024 * 1024;
 const MAX_BATCH = 100;
 const ALLOW = { Allow: 'GET, POST, DELETE' };
@@ -216,6 +218,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
   function openStream(c: McpContext): EventStream {
     return new EventStream({
       pingMs: timing.pingMs,
+      stallMs: timing.stallMs,
       maxQueuedBytes: MAX_QUEUED_BYTES,
       cut: () => c.env.outgoing?.destroy(),
     });

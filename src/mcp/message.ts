@@ -52,10 +52,10 @@ export interface Invalid {
 }
 
 const TOP = ['jsonrpc', 'id', 'method', 'params', 'result', 'error'] as const;
-const SUBJECTS: Readonly<Record<string, 'progressToken' | 'requestId'>> = {
-  'notifications/progress': 'progressToken',
-  'notifications/cancelled': 'requestId',
-};
+const SUBJECTS: ReadonlyMap<string, 'progressToken' | 'requestId'> = new Map([
+  ['notifications/progress', 'progressToken'],
+  ['notifications/cancelled', 'requestId'],
+]);
 
 export function readMessage(bytes: Buffer): Message | Invalid {
   const at = skipSpace(bytes, 0);
@@ -77,7 +77,7 @@ export function readMessage(bytes: Buffer): Message | Invalid {
   const method = textAt(bytes, top.method);
   if (method === undefined) return invalid('"method" must be a string', id);
   if (top.id === undefined) {
-    const name = SUBJECTS[method];
+    const name = SUBJECTS.get(method);
     const subject = name === undefined ? undefined : spanAt(bytes, top.params, [name]);
     if (typeof subject === 'string') return invalid(FAULTS[subject]);
     return { kind: 'notification', bytes, method, subject };

@@ -1,0 +1,174 @@
+/** One process: it is always reaped, with its whole group, and what it did is data. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { Child, type ChildEnd, type ChildOptions } from '../../src/backend/child.js';
+import { Guardian } from '../../src/backend/guardian.js';
+import { createRedactor } from '../../src/backend/redact.js';
+import { createRecordingLog } from '../../src/base/log.js';
+import { Secret } from '../../src/base/secret.js';
+import { FIXTURES } from '../fixtures/bridge.js';
+import { isAlive, until } from '../fixtures/until.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'fjmcp-test-'));
+const guardian = new Guardian(
+  folder,
+  createRecordingLog(() => undefined),
+);
+after(() => guardian[Symbol.asyncDispose]());
+
+interface Started {
+  readonly child: Child;
+  readonly lines: string[];
+  readonly stderr: string[];
+  readonly ends: ChildEnd[];
+}
+
+function start(
+  traits: string,
+  options: Partial<ChildOptions> = {},
+  env: Readonly<Record<string, string>> = {},
+): Started {
+  const [lines, stderr, ends]: [string[], string[], ChildEnd[]] = [[], [], []];
+  const child = new Child({
+    plan: {
+      command: process.execPath,
+      args: [join(FIXTURES, 'server.js')],
+      env: { FIXTURE: traits, FORGEJO_ACCESS_TOKEN: 'secret-token', ...env },
+      cwd: '/',
+    },
+    redact: createRedactor(new Secret('secret-token')),
+    guardian,
+    maxLineBytes: 1024 * 1024,
+    grace: { eofMs: 200, termMs: 200 },
+    onLine: (line) => void lines.push(line.toString()),
+    onStderr: (line) => void stderr.push(line.toString()),
+    onEnd: (end) => void ends.push(end),
+    ...options,
+  });
+  return { child, lines, stderr, ends };
+}
+
+const request = (method: string, params: object = {}) =>
+  Buffer.from(`${JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })}\n`);
+
+test('a child that heeds the end of its input ends at once, and says so', async () => {
+  const { child, ends } = start('');
+  const began = performance.now();
+  assert.deepEqual(await child.stop('enough'), { how: 'closedByUs', why: 'enough' });
+  assert.ok(performance.now() - began < 190);
+  assert.deepEqual(ends, [{ how: 'closedByUs', why: 'enough' }]);
+  assert.equal(isAlive(child.pid), false);
+  assert.equal(child.write(request('ping')), 'ended');
+  assert.deepEqual(await child.stop('again'), { how: 'closedByUs', why: 'enough' });
+});
+
+test('a child that ignores the end of its input and SIGTERM is killed, and its grandchild with it', async () => {
+  const { child, lines } = start('deaf');
+  child.write(request('grandchild'));
+  await until('the grandchild', () => lines.length > 0);
+  const grandchild: number = JSON.parse(lines[0] ?? '').result.pid;
+  assert.ok(isAlive(grandchild));
+  await child.stop('enough');
+  assert.equal(isAlive(child.pid), false);
+  await until('the end of the grandchild', () => !isAlive(grandchild) || isZombie(grandchild));
+});
+
+test('a grandchild does not outlive a child that dies by itself', async () => {
+  const { child, lines } = start('');
+  child.write(request('grandchild'));
+  await until('the grandchild', () => lines.length > 0);
+  const grandchild: number = JSON.parse(lines[0] ?? '').result.pid;
+  child.write(request('die'));
+  assert.deepEqual(await child.ended, { how: 'exited', code: 3 });
+  await until('the end of the grandchild', () => !isAlive(grandchild) || isZombie(grandchild));
+});
+
+test('what a child says last is still heard, and half a line is not', async () => {
+  const { child, lines } = start('');
+  child.write(request('answer-and-die'));
+  await child.ended;
+  assert.deepEqual(lines, ['{"jsonrpc":"2.0","id":1,"result":{"last":true}}']);
+  const cut = start('');
+  cut.child.write(request('die'));
+  await cut.child.ended;
+  assert.deepEqual(cut.lines, []);
+});
+
+test('the end of a child says how it came', async () => {
+  assert.deepEqual(await start('exits').child.ended, { how: 'exited', code: 7 });
+  const { child } = start('');
+  process.kill(child.pid, 'SIGKILL');
+  assert.deepEqual(await child.ended, { how: 'signalled', signal: 'SIGKILL' });
+});
+
+test('a child that cannot be started is an end like another', async () => {
+  for (const command of ['/nowhere/server', 'nul\0byte']) {
+    const { child, ends } = start('', { plan: { command, args: [], env: {}, cwd: '/' } });
+    assert.equal(child.pid, 0);
+    const end = await child.ended;
+    assert.equal(end.how, 'neverStarted');
+    assert.deepEqual(ends, [end]);
+    assert.equal(child.write(request('ping')), 'ended');
+    assert.deepEqual(await child.stop('late'), end);
+  }
+});
+
+test('a message over the limit ends the child with a reason', async () => {
+  const { child, lines } = start('', { maxLineBytes: 1000 });
+  child.write(request('overlong', { bytes: 2000 }));
+  assert.deepEqual(await child.ended, {
+    how: 'closedByUs',
+    why: 'it sent a message of more than 1000 bytes',
+  });
+  assert.ok(lines.every((line) => line.length < 1000));
+});
+
+test('a child that does not read is not written to without end', async () => {
+  const { child } = start('', {
+    maxLineBytes: 100_000,
+    plan: { command: '/bin/sleep', args: ['60'], env: {}, cwd: '/' },
+  });
+  const line = Buffer.alloc(100_000, 'x');
+  let written = 0;
+  while (child.write(line) === 'written') written += 1;
+  assert.equal(child.write(line), 'clogged');
+  assert.ok(written < 20, `${written}`);
+  await child.stop('enough');
+});
+
+test('stderr comes line by line, the last one too, without the token', async () => {
+  const text = `one\r\ntwo secret-token\n${'x'.repeat(70_000)}\nlast`;
+  const { child, stderr } = start('exits', {}, { FIXTURE_STDERR: text });
+  await child.ended;
+  assert.deepEqual(stderr, ['one', 'two [redacted]', '[line too long]', 'last']);
+});
+
+test('a child is not read while its listener asks it to wait', async () => {
+  let release: () => void = () => undefined;
+  const heard: string[] = [];
+  const { child } = start('', {
+    onLine: (line) => {
+      heard.push(line.toString());
+      return heard.length > 1 ? undefined : new Promise((resolve) => (release = resolve));
+    },
+  });
+  child.write(request('flood', { count: 5000, bytes: 1024 }));
+  await until('the first line', () => heard.length > 0);
+  const early = heard.length;
+  assert.ok(early < 200, `${early}`);
+  release();
+  await until('the rest', () => heard.length === 5001);
+  await child.stop('enough');
+});
+
+/** Where nobody reaps orphans (a container without init), a killed grandchild stays in the table as a zombie. */
+function isZombie(pid: number): boolean {
+  try {
+    return /^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
