@@ -4,6 +4,7 @@ import { Sessions } from './backend/sessions.js';
 import { type Clock, MINUTE, SECOND } from './base/clock.js';
 import type { Randomness } from './base/ids.js';
 import { createLog, describeError, type Log } from './base/log.js';
+import { type PublicNetwork, publicFetch } from './base/public-fetch.js';
 import type { LoadedConfig } from './config.js';
 import { createApp } from './http/app.js';
 import { bearerAuthentication } from './http/bearer.js';
@@ -12,6 +13,10 @@ import { type HttpServer, listenHttp } from './http/server.js';
 import { Credentials } from './identity/credentials.js';
 import { createForgejo } from './identity/forgejo.js';
 import { KeyRing } from './identity/sealing.js';
+import { createAudit } from './oauth/audit.js';
+import { ClientAssertions } from './oauth/client-assertions.js';
+import { ClientDocuments } from './oauth/client-documents.js';
+import { ClientRegistry } from './oauth/client-registry.js';
 import { type IdentityProvider, isIdentityFault } from './oauth/identity.js';
 import { PendingAuthorizations } from './oauth/pending.js';
 import { SignIn } from './oauth/sign-in.js';
@@ -24,6 +29,8 @@ export interface Edge {
   readonly random: Randomness;
   /** Instead of the log that the configuration asks for. */
   readonly log?: Log;
+  /** Instead of the internet, for what strangers make us fetch. */
+  readonly network?: PublicNetwork;
 }
 
 export interface Broker extends AsyncDisposable {
@@ -73,7 +80,22 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       origin: publicUrl,
       endpoints: [`${publicUrl}/mcp`, ...names.map((name) => `${publicUrl}/mcp/${name}`)],
     };
-    const tokens = new Tokens({ store, resources, lifetimes, now, random });
+    const audit = createAudit({ store, log, now, random });
+    const fetch = publicFetch(edge.network);
+    const documents = new ClientDocuments({
+      hosts: config.clientDocuments,
+      fetch,
+      stored: (id) => store.findClient(id),
+      now,
+      log,
+    });
+    const assertions = new ClientAssertions({
+      audiences: [`${publicUrl}/oauth/token`, publicUrl],
+      fetch,
+      now,
+    });
+    const clients = new ClientRegistry({ store, documents, assertions });
+    const tokens = new Tokens({ store, audit, resources, lifetimes, now, random });
     const pending = new PendingAuthorizations({
       now,
       random,
@@ -84,7 +106,9 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       issuer: publicUrl,
       resources,
       store,
+      clients,
       tokens,
+      audit,
       pending,
       identity,
       sealer: keys,
@@ -115,9 +139,18 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       publicUrl,
       resources,
       allowedOrigins: config.allowedOrigins,
-      upstream: { name: identity.displayName, url: forgejo.url },
+      trustedProxies: config.trustedProxies,
+      features: { documents: config.clientDocuments !== 'off', advertiseIss: config.advertiseIss },
+      upstream: {
+        name: identity.displayName,
+        url: forgejo.url,
+        scopes: forgejo.scopes,
+        operator: config.operator || new URL(publicUrl).host,
+      },
       store,
+      clients,
       tokens,
+      audit,
       signIn,
       mcp: mcpRoutes({
         authenticate: bearerAuthentication({ publicUrl, tokens, log }),
@@ -130,7 +163,10 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       random,
       log,
     });
-    repeat(MINUTE, stop.signal, log, () => pending.sweep());
+    repeat(MINUTE, stop.signal, log, () => {
+      pending.sweep();
+      assertions.sweep();
+    });
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
     const server = keep(await listen(app, config.listen));
     log.info('broker.ready', { publicUrl, listen: config.listen, servers: names, forgejo: forgejo.url });

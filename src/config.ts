@@ -38,6 +38,11 @@ export interface Config {
   readonly allowedUsers: readonly string[];
   readonly allowedOrgs: readonly string[];
   readonly allowedOrigins: 'any' | readonly string[];
+  /** Which hosts may describe clients by a metadata document. */
+  readonly clientDocuments: 'any' | 'off' | readonly string[];
+  readonly advertiseIss: boolean;
+  /** Who answers for this broker, as the consent page says it. */
+  readonly operator: string;
   readonly trustedProxies: BlockList;
   /** PATH and LANG of children; nothing else of our environment reaches them. */
   readonly path: string;
@@ -113,6 +118,9 @@ export function loadConfig(
     allowedUsers: read.list('BROKER_ALLOWED_USERS').map((name) => name.toLowerCase()),
     allowedOrgs,
     allowedOrigins: read.origins('BROKER_ALLOWED_ORIGINS'),
+    clientDocuments: read.hosts('BROKER_CLIENT_DOCUMENTS'),
+    advertiseIss: read.oneOf('BROKER_ADVERTISE_ISS', ['true', 'false'], 'true') === 'true',
+    operator: read.text('BROKER_OPERATOR') ?? '',
     trustedProxies: read.networks('BROKER_TRUSTED_PROXIES', '127.0.0.0/8 ::1/128'),
     path: env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
     lang: env['LANG'] ?? 'C.UTF-8',

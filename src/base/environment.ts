@@ -173,6 +173,22 @@ export class EnvironmentReader {
     return origins;
   }
 
+  /** `any`, `off`, or a list of host names. */
+  hosts(name: string): 'any' | 'off' | readonly string[] {
+    const hosts = this.list(name).map((host) => host.toLowerCase());
+    if (hosts.length === 0 || (hosts.length === 1 && hosts[0] === 'any')) return 'any';
+    if (hosts.length === 1 && hosts[0] === 'off') return 'off';
+    for (const host of hosts) {
+      if (!/^[a-z0-9-]+(\.[a-z0-9-]+)+$/.test(host)) {
+        this.complain(
+          name,
+          `${JSON.stringify(host)} is not a host name such as claude.ai; or use any, or off`,
+        );
+      }
+    }
+    return hosts;
+  }
+
   networks(name: string, fallback: string): BlockList {
     const networks = new BlockList();
     const parts = this.list(name);

@@ -35,6 +35,11 @@ export class ExpiringMap<K, V> {
     return entry !== undefined && entry.expiresAt > this.#options.now() ? entry.value : undefined;
   }
 
+  /** What has not been swept, oldest first. */
+  *values(): IterableIterator<V> {
+    for (const { value } of this.#entries.values()) yield value;
+  }
+
   delete(key: K): boolean {
     return this.#entries.delete(key);
   }

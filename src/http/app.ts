@@ -1,11 +1,14 @@
 /** The site map. Everything that answers HTTP is mounted here, in the order in which a request meets it. */
+import type { BlockList } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { type Randomness, randomId } from '../base/ids.js';
 import { describeError, type Log } from '../base/log.js';
+import type { AdvertisedFeatures } from '../oauth/metadata.js';
 import type { Resources } from '../oauth/resources.js';
 import { type AllowedOrigins, hostGuard, originGuard, securityHeaders } from './guards.js';
 import { homePage, incidentPage, renderPage, type Upstream } from './pages.js';
+import { RATE_LIMITS, rateLimit } from './rate-limits.js';
 import { type SignInRoutesDeps, signInRoutes } from './sign-in.js';
 import { type TokenRoutesDeps, tokenRoutes } from './token.js';
 import { wellKnownRoutes } from './well-known.js';
@@ -15,6 +18,8 @@ export type NodeEnv = { Bindings: Partial<HttpBindings> };
 
 export interface AppDeps extends Omit<SignInRoutesDeps, 'upstream'>, TokenRoutesDeps {
   readonly resources: Resources;
+  readonly features: AdvertisedFeatures;
+  readonly trustedProxies: BlockList;
   readonly allowedOrigins: AllowedOrigins;
   readonly upstream: Upstream;
   /** The MCP endpoints, as a sub-application. */
@@ -22,6 +27,12 @@ export interface AppDeps extends Omit<SignInRoutesDeps, 'upstream'>, TokenRoutes
   readonly random: Randomness;
   readonly log: Log;
 }
+
+const LIMITED_PATHS: Readonly<Record<keyof typeof RATE_LIMITS, readonly string[]>> = {
+  register: ['/oauth/register', '/register'],
+  authorize: ['/oauth/authorize', '/authorize', '/oauth/consent', '/oauth/callback'],
+  token: ['/oauth/token', '/token', '/oauth/revoke', '/revoke', '/oauth/introspect', '/oauth/introspect'],
+};
 
 /** Paths that take tokens and never cookies: any page may call them, so they speak CORS. */
 const TOKEN_PATHS = [
@@ -32,19 +43,25 @@ const TOKEN_PATHS = [
   '/register',
   '/token',
   '/revoke',
+  '/oauth/introspect',
   '/mcp/*',
 ];
 
 export function createApp(deps: AppDeps): Hono<NodeEnv> {
-  const { publicUrl, resources, allowedOrigins, upstream, mcp, random, log } = deps;
+  const { publicUrl, resources, features, trustedProxies, allowedOrigins, upstream, mcp, random, log } = deps;
   const app = new Hono<NodeEnv>({ strict: false });
 
   app.use(securityHeaders(publicUrl));
   app.use(hostGuard(publicUrl));
   for (const path of TOKEN_PATHS) app.use(path, originGuard(publicUrl, allowedOrigins));
 
+  for (const [kind, paths] of Object.entries(LIMITED_PATHS) as [keyof typeof RATE_LIMITS, string[]][]) {
+    const limit = rateLimit(RATE_LIMITS[kind], trustedProxies);
+    for (const path of paths) app.use(path, limit);
+  }
+
   app.route('/', mcp);
-  app.route('/', wellKnownRoutes(resources));
+  app.route('/', wellKnownRoutes(resources, features));
   app.route('/', tokenRoutes(deps));
   app.route('/', signInRoutes(deps));
   app.get('/', (c) => renderPage(c, 200, homePage(resources.endpoints, upstream)));

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Context } from 'hono';
 import { html, raw } from 'hono/html';
 import type { HtmlEscapedString } from 'hono/utils/html';
+import type { Client } from '../oauth/clients.js';
 import type { IdentityFaultKind } from '../oauth/identity.js';
 import type { ConsentForm } from '../oauth/pending.js';
 import { isLoopback } from '../oauth/redirect-uris.js';
@@ -15,6 +16,10 @@ export interface Upstream {
   /** Short, e.g. its host. */
   readonly name: string;
   readonly url: string;
+  /** What children may do there. */
+  readonly scopes: readonly string[];
+  /** Who answers for this broker. */
+  readonly operator: string;
 }
 
 export interface Page {
@@ -86,16 +91,13 @@ export function consentPage({ id, csrf, request }: ConsentForm, upstream: Upstre
     body: html`
 <dl>
 <dt>Who asks</dt>
-<dd><strong>${name}</strong><br><span class="muted">This application registered itself. Nobody has checked its name${
-      client.uri === undefined ? '' : html` or its page <code>${printable(client.uri)}</code>`
-    }.</span></dd>
+<dd><strong>${name}</strong><br><span class="muted">${provenance(client)}</span></dd>
 <dt>Where the answer goes</dt>
 <dd><code>${here ? 'this computer' : destination(redirectUri)}</code></dd>
 <dt>What it will be able to do</dt>
-<dd><ul>
-<li>Use the tools of this broker as you, with your account at <strong>${upstream.name}</strong></li>
-<li>Read and change there what the tools allow, until you revoke it</li>
-</ul></dd>
+<dd>Use the tools of this broker with your account at <strong>${upstream.name}</strong>:
+<ul>${permissions(upstream.scopes).map((permission) => html`<li>${permission}</li>`)}</ul>
+<span class="muted">Until you revoke it: at ${upstream.name} under Settings, Applications.</span></dd>
 </dl>
 ${
   here
@@ -103,8 +105,49 @@ ${
     : ''
 }
 ${decisionForm(id, csrf)}
-<p class="muted">Next, ${upstream.name} asks you to sign in, if you are not signed in there already.</p>`,
+<p class="muted">Next, ${upstream.name} asks you to sign in, if you are not signed in there already.
+This broker is run by ${upstream.operator}.</p>`,
   };
+}
+
+/** How we know who asks: what can be trusted about it, in one sentence. */
+function provenance(client: Client): string {
+  switch (client.kind) {
+    case 'registered':
+      return 'The operator of this broker set this application up.';
+    case 'document': {
+      const host = new URL(client.id).host;
+      const copy = client.pinned
+        ? ' Its description could not be fetched; this broker used its own copy.'
+        : '';
+      return `This application is described by ${host}, so it speaks for ${host}.${copy}`;
+    }
+    case 'dynamic': {
+      const page = client.uri === undefined ? '' : ` or its page ${printable(client.uri)}`;
+      return `This application registered itself. Nobody has checked its name${page}.`;
+    }
+  }
+}
+
+const CATEGORY_WORDS: Readonly<Record<string, string>> = {
+  user: 'your profile and account settings',
+  repository: 'your repositories: files, branches, pull requests',
+  issue: 'issues and comments',
+  organization: 'your organisations and teams',
+  notification: 'your notifications',
+  package: 'packages',
+  misc: 'public templates and other general information',
+  activitypub: 'federation',
+  admin: 'the administration of the whole instance',
+};
+
+/** Forgejo's scopes in plain words. There, write includes read. */
+function permissions(scopes: readonly string[]): readonly string[] {
+  return scopes.flatMap((scope) => {
+    const [level, category = ''] = scope.split(':');
+    const what = CATEGORY_WORDS[category];
+    return what === undefined ? [] : [`${level === 'write' ? 'Read and change' : 'Read'} ${what}`];
+  });
 }
 
 function decisionForm(id: string, csrf: string): Markup {
@@ -168,9 +211,14 @@ const EXPLANATIONS: Readonly<Record<Problem, readonly [title: string, text: stri
   ],
 };
 
-export function explanationPage(problem: Problem, upstream: Upstream): Page {
+export function explanationPage(problem: Problem, upstream: Upstream, audit?: string): Page {
   const [title, text] = EXPLANATIONS[problem];
-  return { title, body: html`<p>${text}</p><p class="muted">Broker for ${upstream.name}.</p>` };
+  return {
+    title,
+    body: html`<p>${text}</p><p class="muted">Broker for ${upstream.name}.${
+      audit === undefined ? '' : html` If you ask its operator, quote <code>${audit}</code>.`
+    }</p>`,
+  };
 }
 
 export function incidentPage(incident: string): Page {

@@ -44,7 +44,7 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
       case 'upstream_failed':
         return renderPage(c, 502, upstreamFailedPage(step.fault.kind, step.form, upstream));
       case 'explain':
-        return renderPage(c, 400, explanationPage(step.problem, upstream));
+        return renderPage(c, 400, explanationPage(step.problem, upstream, step.audit));
     }
   };
 

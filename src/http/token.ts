@@ -5,13 +5,9 @@ import type { Clock } from '../base/clock.js';
 import { parseJson } from '../base/fetch.js';
 import { type GrantId, type Randomness, sha256 } from '../base/ids.js';
 import type { Log } from '../base/log.js';
-import {
-  type Client,
-  checkClientAuthentication,
-  parseClientCredentials,
-  registerClient,
-  registrationResponse,
-} from '../oauth/clients.js';
+import type { Audit } from '../oauth/audit.js';
+import type { ClientRegistry } from '../oauth/client-registry.js';
+import { type Client, registerClient, registrationResponse } from '../oauth/clients.js';
 import { fault, isFault, type OAuthFault, toWire } from '../oauth/fault.js';
 import { type Parameters, parseParameters } from '../oauth/parameters.js';
 import type { OAuthStore } from '../oauth/ports.js';
@@ -19,7 +15,9 @@ import type { Tokens } from '../oauth/tokens.js';
 
 export interface TokenRoutesDeps {
   readonly store: OAuthStore;
+  readonly clients: ClientRegistry;
   readonly tokens: Tokens;
+  readonly audit: Audit;
   readonly now: Clock;
   readonly random: Randomness;
   readonly log: Log;
@@ -30,16 +28,20 @@ export interface TokenRoutesDeps {
 const MAX_BODY_BYTES = 64 * 1024;
 
 export function tokenRoutes(deps: TokenRoutesDeps): Hono {
-  const { store, tokens, now, random, log } = deps;
+  const { store, clients, tokens, now, random, audit } = deps;
   const routes = new Hono();
   const limit = bodyLimit({
     maxSize: MAX_BODY_BYTES,
     onError: (c) => refuse(c, fault('request_malformed', 'the body is too large')),
   });
 
-  const refuse = (c: Context, refused: OAuthFault, client?: Client): Response => {
+  const refuse = async (c: Context, refused: OAuthFault, client?: Client): Promise<Response> => {
     const { status, code, description } = toWire(refused);
-    log.info('oauth.refused', { path: c.req.path, ...refused, client: client?.id });
+    const kind = c.req.path.endsWith('/register') ? 'client.refused' : 'token.refused';
+    await audit(kind, {
+      reason: [refused.reason, refused.detail].filter(Boolean).join(': '),
+      client: client?.id,
+    });
     // RFC 6749 §5.2: a client that tried Basic is answered in that scheme.
     if (status === 401 && c.req.header('authorization'))
       c.header('WWW-Authenticate', 'Basic realm="token endpoint"');
@@ -50,18 +52,15 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
   async function readClient(c: Context): Promise<{ form: Parameters; client: Client } | OAuthFault> {
     const form = await readForm(c);
     if (isFault(form)) return form;
-    const claimed = parseClientCredentials(form, c.req.header('authorization'));
-    if (isFault(claimed)) return claimed;
-    const client = await store.findClient(claimed.id);
-    if (client === undefined) return fault('client_unknown');
-    return checkClientAuthentication(client, claimed) ?? { form, client };
+    const client = await clients.authenticate(form, c.req.header('authorization'));
+    return isFault(client) ? client : { form, client };
   }
 
   routes.on('POST', ['/oauth/register', '/register'], limit, async (c) => {
     const registration = registerClient(parseJson(await c.req.text()), now(), random);
     if (isFault(registration)) return refuse(c, registration);
     await store.addClient(registration.client);
-    log.info('client.registered', { client: registration.client.id, name: registration.client.name });
+    await audit('client.registered', { client: registration.client.id });
     return answer(c, registrationResponse(registration), 201);
   });
 
@@ -80,7 +79,21 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     if (token === undefined) return refuse(c, fault('parameter_missing', 'token'), request.client);
     const grant = await store.revokeToken(sha256(token), request.client.id);
     if (grant !== undefined) deps.onGrantRevoked(grant);
+    await audit('token.revoked', { client: request.client.id, grant });
     return answer(c, {}, 200);
+  });
+
+  // RFC 7662: for resource servers of the operator, so only clients that the operator made may ask.
+  routes.post('/oauth/introspect', limit, async (c) => {
+    const request = await readClient(c);
+    if (isFault(request)) return refuse(c, request);
+    const { client, form } = request;
+    if (client.kind !== 'registered' || client.secretHash === undefined) {
+      return refuse(c, fault('client_unauthenticated', 'not a confidential client of the operator'), client);
+    }
+    const token = form.get('token');
+    if (token === undefined) return refuse(c, fault('parameter_missing', 'token'), client);
+    return answer(c, await tokens.introspect(token), 200);
   });
 
   return routes;

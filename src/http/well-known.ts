@@ -1,13 +1,17 @@
 /** Discovery documents. Whatever else is asked for below /.well-known is a JSON 404: HTML or a 5xx stops the SDKs. */
 import { Hono } from 'hono';
-import { authorizationServerMetadata, protectedResourceMetadata } from '../oauth/metadata.js';
+import {
+  type AdvertisedFeatures,
+  authorizationServerMetadata,
+  protectedResourceMetadata,
+} from '../oauth/metadata.js';
 import type { Resources } from '../oauth/resources.js';
 
 const RESOURCE_PREFIX = '/.well-known/oauth-protected-resource';
 
-export function wellKnownRoutes({ origin, endpoints }: Resources): Hono {
+export function wellKnownRoutes({ origin, endpoints }: Resources, features: AdvertisedFeatures): Hono {
   const routes = new Hono({ strict: false });
-  const server = authorizationServerMetadata(origin);
+  const server = authorizationServerMetadata(origin, features);
   const known = new Set([origin, ...endpoints]);
 
   // With any suffix: clients that take the endpoint for the issuer insert its path here.

@@ -1,5 +1,6 @@
 /** OAuth clients: what may be registered (RFC 7591), and who may speak as one at the token endpoint. */
 import { z } from 'zod';
+import { parseJson } from '../base/fetch.js';
 import {
   type ClientId,
   type Randomness,
@@ -13,23 +14,34 @@ import { fault, type OAuthFault } from './fault.js';
 import type { Parameters } from './parameters.js';
 import { refusalOfRedirectUri } from './redirect-uris.js';
 
-export const AUTH_METHODS = ['none', 'client_secret_post', 'client_secret_basic'] as const;
+/** RFC 7523 §2.2. */
+export const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+
+export const AUTH_METHODS = ['none', 'client_secret_post', 'client_secret_basic', 'private_key_jwt'] as const;
 export type AuthMethod = (typeof AUTH_METHODS)[number];
 export const GRANT_TYPES = ['authorization_code', 'refresh_token'] as const;
 export type GrantType = (typeof GRANT_TYPES)[number];
 
+/** Where a client comes from: registered itself, made by the operator, or described by a document at its own id. */
+export type ClientKind = 'dynamic' | 'registered' | 'document';
+
 export interface Client {
   readonly id: ClientId;
+  readonly kind: ClientKind;
   /** As the client calls itself; unverified. */
   readonly name: string;
   readonly redirectUris: readonly string[];
   readonly authMethod: AuthMethod;
   readonly secretHash: Sha256 | undefined;
+  /** Keys for `private_key_jwt`. With method `none` it may prove itself by them, but need not. */
+  readonly jwksUri: string | undefined;
   readonly grantTypes: readonly GrantType[];
   /** The page the client names as its own; unverified, shown as text only. */
   readonly uri: string | undefined;
   /** Milliseconds since the epoch. */
   readonly createdAt: number;
+  /** Described by our own copy of its document, because the original could not be had. */
+  readonly pinned?: boolean;
 }
 
 /** RFC 7591 §2, the members that mean something here. Real clients send many others: they are ignored, not refused. */
@@ -38,6 +50,7 @@ const registration = z.object({
   client_name: z.string().max(200).nullish(),
   client_uri: z.string().max(2000).nullish(),
   token_endpoint_auth_method: z.string().nullish(),
+  jwks_uri: z.string().max(2000).nullish(),
   grant_types: z.array(z.string()).max(20).nullish(),
   response_types: z.array(z.string()).max(20).nullish(),
 });
@@ -76,13 +89,19 @@ export function registerClient(body: unknown, now: number, random: Randomness): 
   if (authMethod === undefined) {
     return fault('metadata_refused', `token_endpoint_auth_method must be one of ${AUTH_METHODS.join(', ')}`);
   }
-  const secret = authMethod === 'none' ? undefined : randomToken(random, 'fjs_');
+  const jwksUri = authMethod === 'private_key_jwt' ? (metadata.jwks_uri ?? '') : undefined;
+  if (jwksUri !== undefined && !jwksUri.startsWith('https://')) {
+    return fault('metadata_refused', 'private_key_jwt needs an https jwks_uri');
+  }
+  const secret = authMethod.startsWith('client_secret_') ? randomToken(random, 'fjs_') : undefined;
   const client: Client = {
     id: randomId<ClientId>(random, 'cl_'),
+    kind: 'dynamic',
     name: metadata.client_name?.trim() || 'unnamed client',
     redirectUris: metadata.redirect_uris,
     authMethod,
     secretHash: secret === undefined ? undefined : sha256(secret),
+    jwksUri,
     grantTypes,
     uri: metadata.client_uri ?? undefined,
     createdAt: now,
@@ -109,36 +128,58 @@ export function registrationResponse({ client, secret }: Registration): Record<s
     grant_types: client.grantTypes,
     response_types: ['code'],
     token_endpoint_auth_method: client.authMethod,
+    ...(client.jwksUri === undefined ? {} : { jwks_uri: client.jwksUri }),
   };
 }
 
 export interface ClientCredentials {
   readonly id: string;
-  readonly secret: string | undefined;
+  readonly proof:
+    | { readonly by: 'nothing' }
+    | { readonly by: 'secret'; readonly secret: string }
+    | { readonly by: 'assertion'; readonly assertion: string };
 }
 
-/** The client's claim about itself: from HTTP Basic or from the body, never from both (RFC 6749 §2.3). */
+/** The client's claim about itself: from HTTP Basic, a body secret, or an assertion, never from two (RFC 6749 §2.3). */
 export function parseClientCredentials(
   form: Parameters,
   authorization: string | undefined,
 ): ClientCredentials | OAuthFault {
   const basic = authorization === undefined ? null : /^basic +([A-Za-z0-9+/=_-]+)$/i.exec(authorization);
-  if (basic === null) {
-    const id = form.get('client_id');
-    return id === undefined
-      ? fault('parameter_missing', 'client_id')
-      : { id, secret: form.get('client_secret') };
-  }
-  if (form.get('client_secret') !== undefined)
-    return fault('request_malformed', 'two ways of client authentication');
-  const decoded = Buffer.from(basic[1] ?? '', 'base64').toString('utf8');
+  const secret = form.get('client_secret');
+  const assertion = form.get('client_assertion');
+  const ways = [basic ?? undefined, secret, assertion].filter((way) => way !== undefined);
+  if (ways.length > 1) return fault('request_malformed', 'several ways of client authentication');
+  if (basic !== null) return parseBasic(basic[1] ?? '', form.get('client_id'));
+  if (assertion !== undefined) return parseAssertion(form, assertion);
+  const id = form.get('client_id');
+  if (id === undefined) return fault('parameter_missing', 'client_id');
+  return { id, proof: secret === undefined ? { by: 'nothing' } : { by: 'secret', secret } };
+}
+
+function parseBasic(text: string, named: string | undefined): ClientCredentials | OAuthFault {
+  const decoded = Buffer.from(text, 'base64').toString('utf8');
   const colon = decoded.indexOf(':');
   if (colon < 0) return fault('client_unauthenticated', 'Basic without a colon');
   const id = formDecoded(decoded.slice(0, colon));
-  const named = form.get('client_id');
   if (named !== undefined && named !== id) return fault('request_malformed', 'client_id differs from Basic');
-  return { id, secret: formDecoded(decoded.slice(colon + 1)) };
+  return { id, proof: { by: 'secret', secret: formDecoded(decoded.slice(colon + 1)) } };
 }
+
+/** RFC 7521 §4.2: `client_id` may be left out; the assertion's subject names the client, and is checked later. */
+function parseAssertion(form: Parameters, assertion: string): ClientCredentials | OAuthFault {
+  if (form.get('client_assertion_type') !== ASSERTION_TYPE) {
+    return fault('request_malformed', 'client_assertion_type is not jwt-bearer');
+  }
+  const claims = parseJson(Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString('utf8'));
+  const subject = subjectOf.safeParse(claims);
+  const id = form.get('client_id') ?? (subject.success ? subject.data.sub : undefined);
+  return id === undefined
+    ? fault('parameter_missing', 'client_id')
+    : { id, proof: { by: 'assertion', assertion } };
+}
+
+const subjectOf = z.object({ sub: z.string() });
 
 /** RFC 6749 §2.3.1 asks for form-encoding inside Basic; the SDKs do not do it. Our ids and secrets are the same both ways. */
 function formDecoded(text: string): string {
@@ -149,14 +190,12 @@ function formDecoded(text: string): string {
   }
 }
 
-/** Checks that whoever sent `claimed` may speak as `client`. A confidential client may choose either way to send its secret. */
-export function checkClientAuthentication(
-  client: Client,
-  claimed: ClientCredentials,
-): OAuthFault | undefined {
+/** Checks a client that proves itself by a secret, in either way, or by nothing. */
+export function checkClientSecret(client: Client, secret: string | undefined): OAuthFault | undefined {
+  if (client.authMethod === 'private_key_jwt') return fault('client_unauthenticated', 'no assertion');
   if (client.secretHash === undefined) return undefined;
-  if (claimed.secret === undefined) return fault('client_unauthenticated', 'no secret');
-  return sameText(sha256(claimed.secret), client.secretHash)
+  if (secret === undefined) return fault('client_unauthenticated', 'no secret');
+  return sameText(sha256(secret), client.secretHash)
     ? undefined
     : fault('client_unauthenticated', 'wrong secret');
 }

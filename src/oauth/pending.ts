@@ -38,6 +38,10 @@ export interface ConsentForm {
   readonly request: AuthorizationRequest;
 }
 
+/** A browser with more tabs than this, or a client with more logins, loses its oldest one: nobody else's. */
+const MAX_PER_BROWSER = 30;
+const MAX_PER_CLIENT = 2000;
+
 export interface PendingAuthorizationsOptions {
   readonly now: Clock;
   readonly random: Randomness;
@@ -67,7 +71,10 @@ export class PendingAuthorizations {
   open(request: AuthorizationRequest, browser: string): ConsentForm {
     const id = randomId<PendingId>(this.#random, 'pa_');
     const csrf = randomToken(this.#random, '');
-    this.#entries.set(id, { id, browser: sha256(browser), csrf, request, step: { at: 'consent' } });
+    const owner = sha256(browser);
+    this.#makeRoom((other) => other.browser === owner, MAX_PER_BROWSER);
+    this.#makeRoom((other) => other.request.client.id === request.client.id, MAX_PER_CLIENT);
+    this.#entries.set(id, { id, browser: owner, csrf, request, step: { at: 'consent' } });
     return { id, csrf, request };
   }
 
@@ -116,6 +123,11 @@ export class PendingAuthorizations {
     const pending = this.#entries.get(id);
     if (pending !== undefined) pending.step = { at: 'consent' };
     return pending;
+  }
+
+  #makeRoom(counts: (pending: Pending) => boolean, limit: number): void {
+    const own = [...this.#entries.values()].filter(counts);
+    for (const { id } of own.slice(0, Math.max(0, own.length - limit + 1))) this.#entries.delete(id);
   }
 
   #find(id: string, browser: string | undefined): Pending | undefined {

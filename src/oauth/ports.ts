@@ -60,6 +60,8 @@ export interface SignIn {
   /** Used when this person was never here; otherwise the stored id stays. */
   readonly newUserId: UserId;
   readonly identity: UpstreamIdentity;
+  /** A client that is a document is saved along: its copy serves when the original cannot be had. */
+  readonly client: Client;
   readonly credential: SealedCredential;
   readonly grant: NewGrant;
   readonly code: NewCode;

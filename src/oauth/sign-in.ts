@@ -5,6 +5,7 @@
  */
 import { type Randomness, randomId, type UserId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
+import type { Audit, AuditId } from './audit.js';
 import {
   type AuthorizationRequest,
   isRefusal,
@@ -12,6 +13,7 @@ import {
   responseUrl,
   type ShownReason,
 } from './authorization.js';
+import type { ClientRegistry } from './client-registry.js';
 import { isFault } from './fault.js';
 import {
   type CredentialSealer,
@@ -32,6 +34,8 @@ export type SignInStep =
   | {
       readonly next: 'explain';
       readonly problem: ShownReason | 'request_malformed' | 'expired' | 'scope_conflict';
+      /** For the user to quote to the operator. */
+      readonly audit?: AuditId;
     }
   /** The upstream failed; `form`, when still usable, lets the user try again. */
   | {
@@ -44,7 +48,9 @@ export interface SignInDeps {
   readonly issuer: string;
   readonly resources: Resources;
   readonly store: OAuthStore;
+  readonly clients: ClientRegistry;
   readonly tokens: Tokens;
+  readonly audit: Audit;
   readonly pending: PendingAuthorizations;
   readonly identity: IdentityProvider;
   readonly sealer: CredentialSealer;
@@ -61,19 +67,23 @@ export class SignIn {
 
   /** `GET /oauth/authorize`, from the browser whose cookie value is `browser`. */
   async authorize(query: URLSearchParams, browser: string): Promise<SignInStep> {
-    const { store, resources, pending, issuer, log } = this.#deps;
+    const { clients, resources, pending, issuer, audit } = this.#deps;
     const parameters = parseParameters(query);
     if (isFault(parameters)) return { next: 'explain', problem: 'request_malformed' };
     const clientId = parameters.get('client_id');
-    const client = clientId === undefined ? undefined : await store.findClient(clientId);
+    const client = clientId === undefined ? undefined : await clients.find(clientId);
     const request = parseAuthorizationRequest(parameters, client, resources);
     if (!isRefusal(request)) return { next: 'consent', form: pending.open(request, browser) };
     if (request.refuse === 'show') {
-      log.info('authorization.refused', { reason: request.reason, client: client?.id });
-      return { next: 'explain', problem: request.reason };
+      const { reason } = request;
+      return {
+        next: 'explain',
+        problem: reason,
+        audit: await audit('authorization.refused', { reason, client: client?.id }),
+      };
     }
     const { target, error, description } = request;
-    log.info('authorization.refused', { reason: error, client: client?.id });
+    await audit('authorization.refused', { reason: error, client: client?.id });
     return { next: 'redirect', to: responseUrl(target, issuer, { error, description }) };
   }
 
@@ -84,7 +94,7 @@ export class SignIn {
     if (asked === undefined) return { next: 'explain', problem: 'expired' };
     if (form.get('decision') !== 'continue') {
       pending.close(asked.id);
-      return this.#deny(asked.request, 'access_denied', 'The user did not allow it.');
+      return this.#deny(asked.request, 'cancelled', 'The user did not allow it.');
     }
     const unfit = await identity.check();
     if (unfit !== undefined) {
@@ -126,38 +136,42 @@ export class SignIn {
     user: UpstreamIdentity,
     tokens: UpstreamTokens,
   ): Promise<SignInStep> {
-    const { store, sealer, random, issuer, log } = this.#deps;
+    const { store, sealer, random, issuer, audit } = this.#deps;
     const { grant, code, text } = this.#deps.tokens.issueCode(request);
     const userId = await store.recordSignIn({
       newUserId: randomId<UserId>(random, 'us_'),
       identity: user,
+      client: request.client,
       credential: sealer.seal(user, tokens),
       grant,
       code,
     });
-    log.info('grant.made', {
-      user: userId,
-      grant: grant.id,
-      client: request.client.id,
-      resource: request.resource,
-    });
+    await audit('grant.made', { user: userId, client: request.client.id, grant: grant.id });
     return { next: 'redirect', to: responseUrl(request, issuer, { code: text }) };
   }
 
-  #upstreamFailed(fault: IdentityFault, id: PendingId, request: AuthorizationRequest): SignInStep {
+  async #upstreamFailed(
+    fault: IdentityFault,
+    id: PendingId,
+    request: AuthorizationRequest,
+  ): Promise<SignInStep> {
     const { pending, log } = this.#deps;
     log.warn('upstream.failed', { step: 'callback', kind: fault.kind, detail: fault.detail });
     switch (fault.kind) {
       case 'denied':
         pending.close(id);
-        return this.#deny(request, 'access_denied', 'The user did not allow it at Forgejo.');
+        return this.#deny(request, fault.kind, 'The user did not allow it at Forgejo.');
       case 'barred':
       case 'not_allowed':
         pending.close(id);
-        return this.#deny(request, 'access_denied', 'This Forgejo account may not be used here.');
+        return this.#deny(request, fault.kind, 'This Forgejo account may not be used here.');
       case 'scope_conflict':
         pending.close(id);
-        return { next: 'explain', problem: 'scope_conflict' };
+        return {
+          next: 'explain',
+          problem: 'scope_conflict',
+          audit: await this.#deps.audit('sign_in.refused', { reason: fault.kind, client: request.client.id }),
+        };
       case 'signed_out':
       case 'unreachable':
       case 'misconfigured':
@@ -165,8 +179,9 @@ export class SignIn {
     }
   }
 
-  #deny(request: AuthorizationRequest, error: string, description: string): SignInStep {
-    const { issuer } = this.#deps;
-    return { next: 'redirect', to: responseUrl(request, issuer, { error, description }) };
+  async #deny(request: AuthorizationRequest, reason: string, description: string): Promise<SignInStep> {
+    const { issuer, audit } = this.#deps;
+    await audit('sign_in.refused', { reason, client: request.client.id });
+    return { next: 'redirect', to: responseUrl(request, issuer, { error: 'access_denied', description }) };
   }
 }

@@ -1,6 +1,7 @@
 /** Minting and exchanging: codes, access tokens, refresh tokens. Plaintext leaves here once; the store sees hashes. */
 import type { Clock } from '../base/clock.js';
 import { type Caller, type GrantId, type Randomness, randomId, randomToken, sha256 } from '../base/ids.js';
+import type { Audit, AuditKind } from './audit.js';
 import type { AuthorizationRequest } from './authorization.js';
 import type { Client } from './clients.js';
 import { fault, type OAuthFault } from './fault.js';
@@ -11,8 +12,8 @@ import { coversResource, type Resources, resolveResource } from './resources.js'
 
 const ACCESS_PREFIX = 'fja_';
 
-/** Hosts refresh in bursts of up to 76 s and from two addresses; a lost answer may be noticed much later. */
-const REFRESH_POLICY: RefreshPolicy = { graceMs: 120_000, maxRotations: 10 };
+/** Hosts refresh in bursts of up to 76 s, in parallel and from two addresses; a lost answer may be noticed much later. */
+const REFRESH_POLICY: RefreshPolicy = { graceMs: 120_000, maxRotations: 50 };
 
 export interface Lifetimes {
   readonly accessTokenSeconds: number;
@@ -22,6 +23,7 @@ export interface Lifetimes {
 
 export interface TokensDeps {
   readonly store: OAuthStore;
+  readonly audit: Audit;
   readonly resources: Resources;
   readonly lifetimes: Lifetimes;
   readonly now: Clock;
@@ -96,7 +98,9 @@ export class Tokens {
     if (refused !== undefined) return refused;
     const { response, hashes } = this.#mint(code.grant, client.grantTypes.includes('refresh_token'));
     const outcome = await store.redeemCode(code.hash, hashes, now());
-    return outcome === 'redeemed' ? response : fault('code_replayed');
+    if (outcome === 'redeemed') return response;
+    await this.#auditGrant('code.replayed', code.grant);
+    return fault('code_replayed');
   }
 
   #checkCode(code: Code, client: Client, form: Parameters): OAuthFault | undefined {
@@ -132,6 +136,7 @@ export class Tokens {
       case 'over_cap':
         return fault('refresh_over_cap');
       case 'reused':
+        await this.#auditGrant('refresh.reused', token.grant);
         return fault('refresh_reused');
       case 'gone':
         return fault('refresh_unknown');
@@ -147,6 +152,10 @@ export class Tokens {
     return asked === resources.origin || coversResource(grant.resource, asked, resources)
       ? undefined
       : fault('resource_unknown', 'not the resource of this grant');
+  }
+
+  async #auditGrant(kind: AuditKind, { id, userId, clientId }: Grant): Promise<void> {
+    await this.#deps.audit(kind, { user: userId, client: clientId, grant: id });
   }
 
   #mint(grant: Grant, withRefresh: boolean): { response: TokenResponse; hashes: TokenHashes } {
@@ -168,6 +177,27 @@ export class Tokens {
             ? undefined
             : { hash: sha256(refresh), expiresAt: now() + lifetimes.refreshTokenSeconds * 1000 },
       },
+    };
+  }
+
+  /** RFC 7662 §2.2: what a resource server of the operator may learn of a token. */
+  async introspect(token: string): Promise<Record<string, unknown>> {
+    const { store, now, resources } = this.#deps;
+    const hash = sha256(token);
+    const isAccess = token.startsWith(ACCESS_PREFIX);
+    const record = await (isAccess ? store.findAccessToken(hash) : store.findRefreshToken(hash));
+    if (record === undefined || record.expiresAt <= now() || record.credential === 'dead')
+      return { active: false };
+    const { grant, expiresAt } = record;
+    return {
+      active: true,
+      iss: resources.origin,
+      sub: grant.userId,
+      aud: grant.resource,
+      client_id: grant.clientId,
+      scope: grant.scope,
+      exp: Math.floor(expiresAt / 1000),
+      ...(isAccess ? { token_type: 'Bearer' } : {}),
     };
   }
 

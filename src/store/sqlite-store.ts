@@ -1,7 +1,8 @@
 /** The store port on SQLite: each verb is one synchronous transaction, so nothing can stand between its reads and writes. */
-import { and, eq, isNotNull, isNull, lt, notExists, or, sql } from 'drizzle-orm';
+import { and, eq, isNotNull, isNull, lt, ne, notExists, or, sql } from 'drizzle-orm';
 import { DAY } from '../base/clock.js';
 import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
+import type { AuditEvent, AuditStore } from '../oauth/audit.js';
 import type { Client } from '../oauth/clients.js';
 import type {
   Code,
@@ -17,7 +18,15 @@ import type {
   TokenHashes,
 } from '../oauth/ports.js';
 import { openSqlite, type Sqlite } from './sqlite.js';
-import { authorizationCodes, clients, credentials, grants, tokens, users } from './sqlite.schema.js';
+import {
+  auditEvents,
+  authorizationCodes,
+  clients,
+  credentials,
+  grants,
+  tokens,
+  users,
+} from './sqlite.schema.js';
 
 type Transaction = Parameters<Parameters<Sqlite['transaction']>[0]>[0];
 
@@ -27,8 +36,9 @@ const ROTATED_MEMORY_MS = 30 * DAY;
 const CODE_MEMORY_MS = DAY;
 const CLIENT_NEVER_USED_MS = DAY;
 const CLIENT_UNUSED_MS = 90 * DAY;
+const AUDIT_MEMORY_MS = 400 * DAY;
 
-export interface SqliteStore extends OAuthStore, CredentialStore, AsyncDisposable {}
+export interface SqliteStore extends OAuthStore, CredentialStore, AuditStore, AsyncDisposable {}
 
 /** Opens the store at `path`; throws when the file cannot be opened or migrated. */
 export function openSqliteStore(path: string): SqliteStore {
@@ -38,10 +48,12 @@ export function openSqliteStore(path: string): SqliteStore {
   const refreshToken = tokenQuery(db, 'refresh');
 
   return {
-    async addClient({ createdAt, ...client }: Client): Promise<void> {
-      db.insert(clients)
-        .values({ ...client, createdAt })
-        .run();
+    async addClient({ pinned: _pinned, ...client }: Client): Promise<void> {
+      db.insert(clients).values(client).run();
+    },
+
+    async addAuditEvent(event: AuditEvent): Promise<void> {
+      db.insert(auditEvents).values(event).run();
     },
 
     async findClient(id: string): Promise<Client | undefined> {
@@ -50,7 +62,7 @@ export function openSqliteStore(path: string): SqliteStore {
         .from(clients)
         .where(eq(clients.id, id as ClientId))
         .get();
-      return row && { ...row, secretHash: row.secretHash ?? undefined, uri: row.uri ?? undefined };
+      return row && toClient(row);
     },
 
     recordSignIn: async (signIn) => write((tx) => recordSignIn(tx, signIn)),
@@ -112,6 +124,16 @@ export function openSqliteStore(path: string): SqliteStore {
   };
 }
 
+/** A client as the rest of the house knows it: absent members are undefined, not null. */
+export function toClient({ usedAt: _usedAt, ...row }: typeof clients.$inferSelect): Client {
+  return {
+    ...row,
+    secretHash: row.secretHash ?? undefined,
+    jwksUri: row.jwksUri ?? undefined,
+    uri: row.uri ?? undefined,
+  };
+}
+
 /** The hot path of every MCP request, so its statement is prepared once. */
 function tokenQuery(db: Sqlite, kind: 'access' | 'refresh') {
   const statement = db
@@ -125,7 +147,8 @@ function tokenQuery(db: Sqlite, kind: 'access' | 'refresh') {
     statement.get({ hash });
 }
 
-function recordSignIn(tx: Transaction, { newUserId, identity, credential, grant, code }: SignIn): UserId {
+function recordSignIn(tx: Transaction, signIn: SignIn): UserId {
+  const { newUserId, identity, client, credential, grant, code } = signIn;
   const { issuer, subject, login } = identity;
   const user = tx
     .insert(users)
@@ -140,6 +163,7 @@ function recordSignIn(tx: Transaction, { newUserId, identity, credential, grant,
       set: { ...credential, version: sql`${credentials.version} + 1`, state: 'alive' },
     })
     .run();
+  if (client.kind === 'document') keepDocument(tx, client);
   tx.insert(grants)
     .values({ ...grant, userId: user.id })
     .run();
@@ -148,6 +172,14 @@ function recordSignIn(tx: Transaction, { newUserId, identity, credential, grant,
     .run();
   tx.update(clients).set({ usedAt: grant.createdAt }).where(eq(clients.id, grant.clientId)).run();
   return user.id;
+}
+
+/** The copy that serves when the document cannot be fetched after a restart. */
+function keepDocument(tx: Transaction, { pinned: _pinned, createdAt, ...described }: Client): void {
+  tx.insert(clients)
+    .values({ ...described, createdAt })
+    .onConflictDoUpdate({ target: clients.id, set: described })
+    .run();
 }
 
 function redeemCode(tx: Transaction, hash: Sha256, hashes: TokenHashes, now: number): RedeemOutcome {
@@ -267,6 +299,8 @@ function sweep(tx: Transaction, now: number): number {
     .delete(clients)
     .where(
       and(
+        // The operator's own stay until the operator removes them.
+        ne(clients.kind, 'registered'),
         notExists(itsGrants),
         or(
           and(isNull(clients.usedAt), lt(clients.createdAt, now - CLIENT_NEVER_USED_MS)),
@@ -274,6 +308,9 @@ function sweep(tx: Transaction, now: number): number {
         ),
       ),
     )
+    .run();
+  tx.delete(auditEvents)
+    .where(lt(auditEvents.at, now - AUDIT_MEMORY_MS))
     .run();
   return deadTokens.changes + deadCodes.changes + deadGrants.changes + deadClients.changes;
 }

@@ -1,14 +1,17 @@
 /** The tables. Times are integer milliseconds; secrets are hex SHA-256 or ciphertext; nothing here is readable plaintext. */
 import { blob, index, integer, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
 import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
-import type { AuthMethod, GrantType } from '../oauth/clients.js';
+import type { AuditId, AuditKind } from '../oauth/audit.js';
+import type { AuthMethod, ClientKind, GrantType } from '../oauth/clients.js';
 
 export const clients = sqliteTable('clients', {
   id: text().$type<ClientId>().primaryKey(),
+  kind: text().$type<ClientKind>().notNull().default('dynamic'),
   name: text().notNull(),
   redirectUris: text('redirect_uris', { mode: 'json' }).$type<readonly string[]>().notNull(),
   authMethod: text('auth_method').$type<AuthMethod>().notNull(),
   secretHash: text('secret_hash').$type<Sha256>(),
+  jwksUri: text('jwks_uri'),
   grantTypes: text('grant_types', { mode: 'json' }).$type<readonly GrantType[]>().notNull(),
   uri: text(),
   createdAt: integer('created_at').notNull(),
@@ -94,4 +97,19 @@ export const tokens = sqliteTable(
     successorUsedAt: integer('successor_used_at'),
   },
   (table) => [index('tokens_grant').on(table.grantId), index('tokens_expiry').on(table.expiresAt)],
+);
+
+/** Outlives what it speaks of, so it refers to nothing. */
+export const auditEvents = sqliteTable(
+  'audit_events',
+  {
+    id: text().$type<AuditId>().primaryKey(),
+    kind: text().$type<AuditKind>().notNull(),
+    at: integer().notNull(),
+    user: text('user_id').$type<UserId>(),
+    client: text('client_id'),
+    grant: text('grant_id').$type<GrantId>(),
+    reason: text(),
+  },
+  (table) => [index('audit_events_at').on(table.at)],
 );

@@ -11,6 +11,7 @@ import { createRecordingLog } from '../../src/base/log.js';
 import { Secret } from '../../src/base/secret.js';
 import { Credentials } from '../../src/identity/credentials.js';
 import { KeyRing } from '../../src/identity/sealing.js';
+import type { Client } from '../../src/oauth/clients.js';
 import {
   type IdentityFault,
   type IdentityProvider,
@@ -69,20 +70,24 @@ async function setUp() {
     now,
     log: createRecordingLog(() => undefined),
   });
-  await store.addClient({
+  const client: Client = {
     id: 'cl_1' as ClientId,
+    kind: 'dynamic',
     name: 'c',
     redirectUris: [],
     authMethod: 'none',
     secretHash: undefined,
+    jwksUri: undefined,
     grantTypes: ['authorization_code'],
     uri: undefined,
     createdAt: START,
-  });
+  };
+  await store.addClient(client);
   const signIn = (n: number, access: string) =>
     store.recordSignIn({
       newUserId: USER,
       identity: IDENTITY,
+      client,
       credential: keys.seal(IDENTITY, {
         access: new Secret(access),
         refresh: new Secret(`refresh of ${access}`),

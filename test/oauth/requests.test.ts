@@ -194,15 +194,18 @@ test('Basic credentials are read with and without percent-encoding, and never mi
   const basic = (text: string) => `Basic ${Buffer.from(text).toString('base64')}`;
   assert.deepEqual(parseClientCredentials(parameters(''), basic('cl_1:fjs_a-b_c')), {
     id: 'cl_1',
-    secret: 'fjs_a-b_c',
+    proof: { by: 'secret', secret: 'fjs_a-b_c' },
   });
-  assert.deepEqual(parseClientCredentials(parameters(''), basic('cl%5F1:x')), { id: 'cl_1', secret: 'x' });
+  assert.deepEqual(parseClientCredentials(parameters(''), basic('cl%5F1:x')), {
+    id: 'cl_1',
+    proof: { by: 'secret', secret: 'x' },
+  });
   const mixed = parseClientCredentials(parameters('client_id=cl_1&client_secret=y'), basic('cl_1:x'));
   assert.equal((mixed as OAuthFault).reason, 'request_malformed');
 });
 
 test('discovery documents name one issuer, S256, none, and no OpenID', () => {
-  const metadata = authorizationServerMetadata(ORIGIN);
+  const metadata = authorizationServerMetadata(ORIGIN, { documents: true, advertiseIss: true });
   assert.equal(metadata['issuer'], ORIGIN);
   assert.deepEqual(metadata['code_challenge_methods_supported'], ['S256']);
   assert.ok((metadata['token_endpoint_auth_methods_supported'] as string[]).includes('none'));

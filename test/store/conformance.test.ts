@@ -26,10 +26,12 @@ const POLICY = { graceMs: 2 * MINUTE, maxRotations: 3 };
 
 const client = (id: string): Client => ({
   id: id as ClientId,
+  kind: 'dynamic',
   name: 'a client',
   redirectUris: ['https://client.example/cb'],
   authMethod: 'none',
   secretHash: undefined,
+  jwksUri: undefined,
   grantTypes: ['authorization_code', 'refresh_token'],
   uri: undefined,
   createdAt: NOW,
@@ -39,6 +41,7 @@ function signIn(n: number, subject: string, overrides: Partial<SignIn> = {}): Si
   return {
     newUserId: `us_${n}` as UserId,
     identity: { issuer: 'https://forgejo.example', subject, login: `user${subject}` },
+    client: client('cl_1'),
     credential: { sealed: Buffer.from(`sealed ${n}`), keyId: 'k1', expiresAt: NOW + 60_000 },
     grant: {
       id: `gr_${n}` as GrantId,

@@ -1,0 +1,56 @@
+/** What an operator must be able to look up later: one structured event in store and log, under an id a user can quote. */
+import type { Clock } from '../base/clock.js';
+import { type Brand, type GrantId, type Randomness, randomId, type UserId } from '../base/ids.js';
+import type { Log } from '../base/log.js';
+
+export type AuditId = Brand<string, 'AuditId'>;
+
+export const AUDIT_KINDS = [
+  'client.registered',
+  'client.refused',
+  'authorization.refused',
+  'sign_in.refused',
+  'grant.made',
+  'grant.revoked',
+  'code.replayed',
+  'refresh.reused',
+  'token.revoked',
+  'token.refused',
+] as const;
+export type AuditKind = (typeof AUDIT_KINDS)[number];
+
+/** Who and what, never a secret. `reason` is one of our own words. */
+export interface AuditSubject {
+  readonly user?: UserId | undefined;
+  readonly client?: string | undefined;
+  readonly grant?: GrantId | undefined;
+  readonly reason?: string | undefined;
+}
+
+export interface AuditEvent extends AuditSubject {
+  readonly id: AuditId;
+  readonly kind: AuditKind;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+export interface AuditStore {
+  addAuditEvent(event: AuditEvent): Promise<void>;
+}
+
+export type Audit = (kind: AuditKind, subject: AuditSubject) => Promise<AuditId>;
+
+export function createAudit(deps: {
+  readonly store: AuditStore;
+  readonly log: Log;
+  readonly now: Clock;
+  readonly random: Randomness;
+}): Audit {
+  const { store, log, now, random } = deps;
+  return async (kind, subject) => {
+    const event: AuditEvent = { id: randomId<AuditId>(random, 'au_'), kind, at: now(), ...subject };
+    log.info(kind, { audit: event.id, ...subject });
+    await store.addAuditEvent(event);
+    return event.id;
+  };
+}
