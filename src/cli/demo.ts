@@ -1,6 +1,5 @@
 /** `fjmcp-broker demo`: a stand-in Forgejo, the broker and a small MCP server on this computer, ready to sign in to. */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +8,7 @@ import type { Randomness } from '../base/ids.js';
 import { StartProblem, startBroker } from '../broker.js';
 import { type LoadedConfig, loadConfig } from '../config.js';
 import { type StandInForgejo, startForgejo } from '../demo/forgejo/forgejo.js';
+import { freePort } from '../demo/free-port.js';
 
 export interface DemoOptions {
   /** 0 = any free port. */
@@ -115,17 +115,6 @@ function absolute(commandLine: string): string {
   return commandLine.replace(/[^\s'"]+/g, (word) =>
     word.includes('/') && existsSync(word) ? quoted(resolve(word)) : word,
   );
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolvePort, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => resolvePort(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 }
 
 function announce({ json, print }: DemoOptions, publicUrl: string, forgejo: StandInForgejo): void {
