@@ -32,40 +32,41 @@ export interface DemoOptions {
 
 const MCP_SERVER = fileURLToPath(new URL('../demo/mcp-server.js', import.meta.url));
 
-/** Returns once everything listens; disposing ends all of it. */
-export async function runDemo(options: DemoOptions): Promise<AsyncDisposable> {
-  const folder = options.data ?? mkdtempSync(join(tmpdir(), 'fjmcp-demo-'));
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const forget = () => {
-    if (options.data === undefined) rmSync(folder, { recursive: true, force: true });
+/** Starts everything, says so, and ends all of it once `stopped` settles. */
+export async function runDemo(options: DemoOptions, stopped: Promise<unknown>): Promise<void> {
+  const { now, random } = options;
+  using folder = openFolder(options.data);
+  const port = options.port === 0 ? await freePort() : options.port;
+  const publicUrl = `http://127.0.0.1:${port}`;
+  const stateFile = join(folder.path, 'forgejo.json');
+  await using forgejo = await startForgejo({ port: options.forgejoPort, now, stateFile }).catch(
+    explainPort('--forgejo-port'),
+  );
+  const loaded = configure(options, publicUrl, forgejo, folder.path);
+  await using _broker = await startBroker(loaded, { now, random }).catch(explainPort('--port'));
+  announce(options, publicUrl, forgejo);
+  await stopped;
+}
+
+/** The folder of the state; one that nobody named is forgotten at the end. */
+function openFolder(named: string | undefined): Disposable & { readonly path: string } {
+  const path = named ?? mkdtempSync(join(tmpdir(), 'fjmcp-demo-'));
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  return {
+    path,
+    [Symbol.dispose]: () => {
+      if (named === undefined) rmSync(path, { recursive: true, force: true });
+    },
   };
-  try {
-    const port = options.port === 0 ? await freePort() : options.port;
-    const publicUrl = `http://127.0.0.1:${port}`;
-    const forgejo = await startForgejo({
-      port: options.forgejoPort,
-      now: options.now,
-      stateFile: join(folder, 'forgejo.json'),
-    });
-    try {
-      const loaded = configure(options, publicUrl, forgejo, folder);
-      const broker = await startBroker(loaded, { now: options.now, random: options.random });
-      announce(options, publicUrl, forgejo);
-      return {
-        async [Symbol.asyncDispose](): Promise<void> {
-          await broker[Symbol.asyncDispose]();
-          await forgejo.close();
-          forget();
-        },
-      };
-    } catch (error) {
-      await forgejo.close();
-      throw error;
-    }
-  } catch (error) {
-    forget();
-    throw error;
-  }
+}
+
+/** The broker wraps what the system says, the stand-in does not. */
+function explainPort(option: string): (error: unknown) => never {
+  return (error) => {
+    const cause = error instanceof StartProblem ? error.cause : error;
+    const taken = cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE';
+    throw taken ? new StartProblem(`the port is in use; choose another with ${option}`, { cause }) : error;
+  };
 }
 
 /** The same environment an operator writes, so that the demo takes the same road as production. */
