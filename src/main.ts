@@ -73,7 +73,7 @@ async function demo(args: readonly string[]): Promise<number> {
       data: values.data,
       server: values.server,
       json: values.json,
-      path: process.env['PATH'],
+      path: process.env.PATH,
       env: Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('BROKER_'))),
       node: process.execPath,
       print: (text) => process.stdout.write(text),

@@ -49,7 +49,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
   });
   const log: LogEntry[] = [];
   const env = {
-    PATH: process.env['PATH'] ?? '',
+    PATH: process.env.PATH ?? '',
     BROKER_PUBLIC_URL: url,
     BROKER_LISTEN: new URL(url).host,
     BROKER_DATABASE: join(folder, 'broker.db'),
