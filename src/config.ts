@@ -75,7 +75,7 @@ export function loadConfig(
   const read = new EnvironmentReader(env, readFile, problems);
 
   const servers = readServers(read);
-  const scopes = parseForgejoScopes(env['FORGEJO_SCOPES'] ?? DEFAULT_SCOPES);
+  const scopes = parseForgejoScopes(env.FORGEJO_SCOPES ?? DEFAULT_SCOPES);
   if ('problem' in scopes) read.complain('FORGEJO_SCOPES', scopes.problem);
   const allowedOrgs = read.list('BROKER_ALLOWED_ORGS').map((name) => name.toLowerCase());
   if (
@@ -122,8 +122,8 @@ export function loadConfig(
     advertiseIss: read.oneOf('BROKER_ADVERTISE_ISS', ['true', 'false'], 'true') === 'true',
     operator: read.text('BROKER_OPERATOR') ?? '',
     trustedProxies: read.networks('BROKER_TRUSTED_PROXIES', '127.0.0.0/8 ::1/128'),
-    path: env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
-    lang: env['LANG'] ?? 'C.UTF-8',
+    path: env.PATH ?? '/usr/local/bin:/usr/bin:/bin',
+    lang: env.LANG ?? 'C.UTF-8',
   };
   const secrets: Secrets = {
     encryptionKeys: read.encryptionKeys('BROKER_ENCRYPTION_KEY'),

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line: arguments to a command, signals to an AbortSignal, an exit code. Only here is `process` read. */
+/** The command line: arguments to a command, signals to its end, an exit code. Only here is the environment read. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -17,29 +17,41 @@ const USAGE = `usage: fjmcp-broker <command>
                --server "CMD ARGS" another stdio MCP server as the child
                --json              print one JSON line when ready instead of text
   version    print the version
+  help       print this
 `;
 
 const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
 
+/** A command line that says nothing we can do; its message is all there is to say. */
+class UsageProblem extends Error {}
+
 async function main(argv: readonly string[]): Promise<number> {
   const [command, ...args] = argv;
-  const stop = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stop.abort());
-  switch (command) {
+  switch (args.includes('--help') ? 'help' : command) {
     case 'serve':
-      return serve(stop.signal);
+      if (args.length > 0) throw new UsageProblem('serve takes no options, but environment variables');
+      return serve();
     case 'demo':
-      return demo(args, stop.signal);
+      return demo(args);
     case 'version':
+    case '--version':
       process.stdout.write(`${version()}\n`);
       return EXIT.ok;
-    default:
+    case 'help':
+    case '--help':
+    case '-h':
+      process.stdout.write(USAGE);
+      return EXIT.ok;
+    case undefined:
       process.stderr.write(USAGE);
-      return command === 'help' ? EXIT.ok : EXIT.usage;
+      return EXIT.usage;
+    default:
+      throw new UsageProblem(`there is no command "${command}"`);
   }
 }
 
-async function serve(stop: AbortSignal): Promise<number> {
+async function serve(): Promise<number> {
+  const stopped = signalled();
   const loaded = loadConfig(process.env, (path) => readFileSync(path, 'utf8'));
   if ('problems' in loaded) {
     process.stderr.write(`The configuration has ${loaded.problems.length} problem(s):\n`);
@@ -47,41 +59,56 @@ async function serve(stop: AbortSignal): Promise<number> {
     return EXIT.usage;
   }
   await using _broker = await startBroker(loaded, { now: Date.now, random: randomBytes });
-  await aborted(stop);
+  await stopped;
   return EXIT.ok;
 }
 
-async function demo(args: readonly string[], stop: AbortSignal): Promise<number> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      port: { type: 'string', default: '8080' },
-      'forgejo-port': { type: 'string', default: '3000' },
-      data: { type: 'string' },
-      server: { type: 'string' },
-      json: { type: 'boolean', default: false },
+async function demo(args: readonly string[]): Promise<number> {
+  const stopped = signalled();
+  const values = parseDemoArgs([...args]);
+  await runDemo(
+    {
+      port: parsePort('--port', values.port),
+      forgejoPort: parsePort('--forgejo-port', values['forgejo-port']),
+      data: values.data,
+      server: values.server,
+      json: values.json,
+      path: process.env.PATH,
+      env: Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('BROKER_'))),
+      node: process.execPath,
+      print: (text) => process.stdout.write(text),
+      now: Date.now,
+      random: randomBytes,
     },
-  });
-  await using _demo = await runDemo({
-    port: port(values.port),
-    forgejoPort: port(values['forgejo-port']),
-    data: values.data,
-    server: values.server,
-    json: values.json,
-    path: process.env['PATH'],
-    env: Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('BROKER_'))),
-    node: process.execPath,
-    print: (text) => process.stdout.write(text),
-    now: Date.now,
-    random: randomBytes,
-  });
-  await aborted(stop);
+    stopped,
+  );
   return EXIT.ok;
 }
 
-function port(text: string): number {
+function parseDemoArgs(args: string[]) {
+  try {
+    const { values } = parseArgs({
+      args,
+      options: {
+        port: { type: 'string', default: '8080' },
+        'forgejo-port': { type: 'string', default: '3000' },
+        data: { type: 'string' },
+        server: { type: 'string' },
+        json: { type: 'boolean', default: false },
+      },
+    });
+    return values;
+  } catch (cause) {
+    // What follows the first sentence is about positional arguments, which we have none of.
+    const [sentence] = String(cause instanceof Error ? cause.message : cause).split(/\.?\s*\n|\. /);
+    throw new UsageProblem(sentence, { cause });
+  }
+}
+
+function parsePort(option: string, text: string): number {
   const value = Number(text);
-  if (!/^\d{1,5}$/.test(text) || value > 65_535) throw new TypeError(`"${text}" is not a port number`);
+  if (!/^\d{1,5}$/.test(text) || value > 65_535)
+    throw new UsageProblem(`${option}: "${text}" is no port number`);
   return value;
 }
 
@@ -90,11 +117,18 @@ function version(): string {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
+/** Settles at the first signal that asks for an end; the same one again ends the process at once. */
+function signalled(): Promise<unknown> {
   return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, resolve);
   });
+}
+
+/** What the caller or the system is the cause of is a line; what we are the cause of shows where it broke. */
+function describeFailure(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error instanceof UsageProblem) return `${error.message} (--help lists what there is)`;
+  return error instanceof StartProblem || 'syscall' in error ? error.message : (error.stack ?? error.message);
 }
 
 main(process.argv.slice(2)).then(
@@ -104,12 +138,7 @@ main(process.argv.slice(2)).then(
     setTimeout(() => process.exit(code), 1000).unref();
   },
   (error: unknown) => {
-    const usage =
-      error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
-    const known = usage || error instanceof StartProblem;
-    process.stderr.write(
-      `fjmcp-broker: ${error instanceof Error ? (known ? error.message : error.stack) : error}\n`,
-    );
-    process.exit(usage ? EXIT.usage : EXIT.failed);
+    process.stderr.write(`fjmcp-broker: ${describeFailure(error)}\n`);
+    process.exit(error instanceof UsageProblem ? EXIT.usage : EXIT.failed);
   },
 );

@@ -37,6 +37,17 @@ const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
   'node:child_process': ['backend'],
 };
 
+/** File -> the members of `process` it may use. The environment, arguments, streams and signals belong to programs. */
+const MAY_USE_OF_PROCESS: Readonly<Record<string, 'all' | readonly string[]>> = {
+  'main.ts': 'all',
+  // A program of its own.
+  'demo/mcp-server.ts': 'all',
+  // To signal a process group.
+  'backend/child.ts': ['kill'],
+  // What the runtime can load is no setting.
+  'store/sqlite.ts': ['versions'],
+};
+
 interface Source {
   readonly file: string;
   readonly room: string;
@@ -80,6 +91,18 @@ test('each framework, driver and process API is known to its own room only', () 
       }
     }
   }
+  assert.deepEqual(wrong, []);
+});
+
+test('only a program reads its process', () => {
+  const wrong = sources.flatMap(({ file, text, imports }) => {
+    const allowed = MAY_USE_OF_PROCESS[file] ?? [];
+    if (allowed === 'all') return [];
+    const uses = [...text.matchAll(/(?<![#.\w])process(?:\??\.(\w+)|\[)|=\s*process\b/g)];
+    const members = uses.map(([, member = '']) => member).filter((member) => !allowed.includes(member));
+    const imported = imports.filter((name) => name === 'node:process' || name === 'process');
+    return [...members, ...imported].map((use) => `src/${file} reads process: ${use}`);
+  });
   assert.deepEqual(wrong, []);
 });
 

@@ -76,6 +76,11 @@ export class Child implements AsyncDisposable {
     const stdin = this.#process?.stdin;
     if (stdin === undefined || !stdin.writable) return 'ended';
     if (stdin.writableLength > this.#maxUnreadBytes) return 'clogged';
+    // Lines that arrive in one turn of the event loop leave in one system call.
+    if (stdin.writableCorked === 0) {
+      stdin.cork();
+      setImmediate(() => stdin.uncork());
+    }
     stdin.write(line);
     return 'written';
   }

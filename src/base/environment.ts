@@ -141,7 +141,7 @@ export class EnvironmentReader {
     const text = this.text(name) ?? fallback;
     if (text === 'systemd') {
       // sd_listen_fds(3): without it descriptor 3 is something else.
-      if (this.#env['LISTEN_FDS'] !== '1')
+      if (this.#env.LISTEN_FDS !== '1')
         this.complain(name, 'is systemd, but systemd passed no socket; use a .socket unit');
       return { kind: 'systemd' };
     }

@@ -1,6 +1,5 @@
 /** `fjmcp-broker demo`: a stand-in Forgejo, the broker and a small MCP server on this computer, ready to sign in to. */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +8,7 @@ import type { Randomness } from '../base/ids.js';
 import { StartProblem, startBroker } from '../broker.js';
 import { type LoadedConfig, loadConfig } from '../config.js';
 import { type StandInForgejo, startForgejo } from '../demo/forgejo/forgejo.js';
+import { freePort } from '../demo/free-port.js';
 
 export interface DemoOptions {
   /** 0 = any free port. */
@@ -32,40 +32,41 @@ export interface DemoOptions {
 
 const MCP_SERVER = fileURLToPath(new URL('../demo/mcp-server.js', import.meta.url));
 
-/** Returns once everything listens; disposing ends all of it. */
-export async function runDemo(options: DemoOptions): Promise<AsyncDisposable> {
-  const folder = options.data ?? mkdtempSync(join(tmpdir(), 'fjmcp-demo-'));
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const forget = () => {
-    if (options.data === undefined) rmSync(folder, { recursive: true, force: true });
+/** Starts everything, says so, and ends all of it once `stopped` settles. */
+export async function runDemo(options: DemoOptions, stopped: Promise<unknown>): Promise<void> {
+  const { now, random } = options;
+  using folder = openFolder(options.data);
+  const port = options.port === 0 ? await freePort() : options.port;
+  const publicUrl = `http://127.0.0.1:${port}`;
+  const stateFile = join(folder.path, 'forgejo.json');
+  await using forgejo = await startForgejo({ port: options.forgejoPort, now, stateFile }).catch(
+    explainPort('--forgejo-port'),
+  );
+  const loaded = configure(options, publicUrl, forgejo, folder.path);
+  await using _broker = await startBroker(loaded, { now, random }).catch(explainPort('--port'));
+  announce(options, publicUrl, forgejo);
+  await stopped;
+}
+
+/** The folder of the state; one that nobody named is forgotten at the end. */
+function openFolder(named: string | undefined): Disposable & { readonly path: string } {
+  const path = named ?? mkdtempSync(join(tmpdir(), 'fjmcp-demo-'));
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  return {
+    path,
+    [Symbol.dispose]: () => {
+      if (named === undefined) rmSync(path, { recursive: true, force: true });
+    },
   };
-  try {
-    const port = options.port === 0 ? await freePort() : options.port;
-    const publicUrl = `http://127.0.0.1:${port}`;
-    const forgejo = await startForgejo({
-      port: options.forgejoPort,
-      now: options.now,
-      stateFile: join(folder, 'forgejo.json'),
-    });
-    try {
-      const loaded = configure(options, publicUrl, forgejo, folder);
-      const broker = await startBroker(loaded, { now: options.now, random: options.random });
-      announce(options, publicUrl, forgejo);
-      return {
-        async [Symbol.asyncDispose](): Promise<void> {
-          await broker[Symbol.asyncDispose]();
-          await forgejo.close();
-          forget();
-        },
-      };
-    } catch (error) {
-      await forgejo.close();
-      throw error;
-    }
-  } catch (error) {
-    forget();
-    throw error;
-  }
+}
+
+/** The broker wraps what the system says, the stand-in does not. */
+function explainPort(option: string): (error: unknown) => never {
+  return (error) => {
+    const cause = error instanceof StartProblem ? error.cause : error;
+    const taken = cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE';
+    throw taken ? new StartProblem(`the port is in use; choose another with ${option}`, { cause }) : error;
+  };
 }
 
 /** The same environment an operator writes, so that the demo takes the same road as production. */
@@ -115,17 +116,6 @@ function absolute(commandLine: string): string {
   return commandLine.replace(/[^\s'"]+/g, (word) =>
     word.includes('/') && existsSync(word) ? quoted(resolve(word)) : word,
   );
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolvePort, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => resolvePort(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 }
 
 function announce({ json, print }: DemoOptions, publicUrl: string, forgejo: StandInForgejo): void {

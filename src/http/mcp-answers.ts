@@ -9,14 +9,19 @@ import { EVENT_STREAM_HEADERS, type EventStream } from './mcp-stream.js';
 export type AnswerForm = 'either' | 'json' | 'stream';
 
 export interface PostAnswerOptions {
-  readonly form: AnswerForm;
+  readonly accept: AnswerForm;
+  /** How many requests were posted. */
+  readonly expected: number;
   /** MCP 2025-03-26: a batch is answered by an array. */
-  readonly batch: boolean;
+  readonly form: 'single' | 'batch';
   readonly decideAfterMs: number;
   readonly openStream: () => EventStream;
   /** Read when the answer begins. */
   readonly headers: () => Readonly<Record<string, string>>;
 }
+
+/** A short body as text leaves in one write with its head. */
+const SHORT_BYTES = 16 * 1024;
 
 type State =
   | { readonly is: 'undecided'; readonly answers: Buffer[]; readonly timer: NodeJS.Timeout | undefined }
@@ -25,38 +30,32 @@ type State =
 
 export class PostAnswer {
   readonly response: Promise<Response>;
+  /** For each of the requests. */
+  readonly exchange: Exchange;
   readonly #options: PostAnswerOptions;
   #respond: (response: Response) => void = () => undefined;
   #state: State;
-  #expected = 0;
+  #expected: number;
 
   constructor(options: PostAnswerOptions) {
     this.#options = options;
+    this.#expected = options.expected;
     this.response = new Promise((resolve) => {
       this.#respond = resolve;
     });
-    const mayStream = options.form !== 'json';
-    const waitMs = options.form === 'stream' ? 0 : options.decideAfterMs;
-    this.#state = {
-      is: 'undecided',
-      answers: [],
-      timer: mayStream ? setTimeout(() => this.#stream(), waitMs) : undefined,
-    };
-  }
-
-  /** One more request whose answer this is to wait for. All are asked for before the first can be answered. */
-  exchange(): Exchange {
-    this.#expected += 1;
-    return {
-      streams: this.#options.form !== 'json',
+    this.exchange = {
+      streams: options.accept !== 'json',
       send: (message) => this.#stream()?.send(message),
       end: (answer) => this.#end(answer),
     };
+    const waitMs = options.accept === 'stream' ? 0 : options.decideAfterMs;
+    const timer = this.exchange.streams ? setTimeout(() => this.#stream(), waitMs) : undefined;
+    this.#state = { is: 'undecided', answers: [], timer };
   }
 
   #end(answer: Buffer | undefined): void {
     this.#expected -= 1;
-    if (this.#state.is === 'undecided' && this.#options.form !== 'stream') {
+    if (this.#state.is === 'undecided' && this.#options.accept !== 'stream') {
       if (answer !== undefined) this.#state.answers.push(answer);
       if (this.#expected === 0) this.#answer(this.#state.answers);
       return;
@@ -68,16 +67,17 @@ export class PostAnswer {
 
   #answer(answers: readonly Buffer[]): void {
     const [first] = answers;
-    if (first === undefined && this.#options.form !== 'json') {
+    if (first === undefined && this.exchange.streams) {
       // Cancelled: there is no answer, and an event stream is the form that can end without one.
       this.#stream();
       this.#close();
       return;
     }
-    const body = this.#options.batch ? asArray(answers) : first;
+    const body = this.#options.form === 'batch' ? asArray(answers) : first;
     this.#finish();
     const headers = { 'Content-Type': 'application/json', ...this.#options.headers() };
-    this.#respond(body === undefined ? new Response(null, { status: 202 }) : new Response(body, { headers }));
+    if (body === undefined) this.#respond(new Response(null, { status: 202 }));
+    else this.#respond(new Response(body.length < SHORT_BYTES ? body.toString() : body, { headers }));
   }
 
   /** The stream, opened if the form was still open; what was answered meanwhile goes first. */

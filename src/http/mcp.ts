@@ -7,6 +7,7 @@ import { type Context, Hono } from 'hono';
 import type { Session } from '../backend/session.js';
 import type { Sessions } from '../backend/sessions.js';
 import type { Caller } from '../base/ids.js';
+import { isJson } from '../mcp/json.js';
 import {
   type Invalid,
   type Message,
@@ -24,7 +25,6 @@ import {
   MODERN_VERSION,
   type RpcError,
 } from '../mcp/protocol.js';
-import { isJson } from '../mcp/scan.js';
 import { type AnswerForm, PostAnswer } from './mcp-answers.js';
 import { readBody } from './mcp-body.js';
 import { EVENT_STREAM_HEADERS, EventStream } from './mcp-stream.js';
@@ -95,7 +95,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
       if (message.method === 'initialize') return initialize(c, server, caller, message);
     }
     const session = sessionOf(c, server, caller, message);
-    return session instanceof Response ? session : relay(c, session, [message], false);
+    return session instanceof Response ? session : relay(c, session, [message], 'single');
   }
 
   async function postBatch(
@@ -119,7 +119,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     if (session.protocolVersion !== BATCH_VERSION) {
       return refuseInvalid({ why: `batches exist in protocol version ${BATCH_VERSION} only` });
     }
-    return relay(c, session, messages, true);
+    return relay(c, session, messages, 'batch');
   }
 
   function initialize(
@@ -128,11 +128,11 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     caller: Caller,
     message: RequestMessage,
   ): Promise<Response> {
-    const answer = answerTo(c, false, () =>
+    const answer = answerTo(c, 1, 'single', () =>
       session.state === 'closed' ? {} : { 'Mcp-Session-Id': session.id },
     );
-    const { session, disconnect } = sessions.open(caller, server, message, answer.exchange());
-    c.req.raw.signal.addEventListener('abort', disconnect, { once: true });
+    const { session, disconnect } = sessions.open(caller, server, message, answer.exchange);
+    whenGone(c, disconnect);
     return answer.response;
   }
 
@@ -140,21 +140,19 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     c: McpContext,
     session: Session,
     messages: readonly Message[],
-    batch: boolean,
+    form: 'single' | 'batch',
   ): Promise<Response> {
-    const requests = messages.filter((message) => message.kind === 'request');
-    const answer = requests.length > 0 ? answerTo(c, batch, () => ({})) : undefined;
-    const exchanges = new Map(requests.map((request) => [request, answer?.exchange()]));
+    const requests = messages.filter(({ kind }) => kind === 'request').length;
+    const answer = requests === 0 ? undefined : answerTo(c, requests, form, () => ({}));
+    const leaves: (() => void)[] = [];
     for (const message of messages) {
       if (message.kind === 'notification') session.notify(message);
       else if (message.kind === 'response') session.answer(message);
-      else {
-        const exchange = exchanges.get(message);
-        if (exchange === undefined) continue;
-        const disconnect = session.request(message, exchange);
-        c.req.raw.signal.addEventListener('abort', disconnect, { once: true });
-      }
+      else if (answer !== undefined) leaves.push(session.request(message, answer.exchange));
     }
+    whenGone(c, () => {
+      for (const leave of leaves) leave();
+    });
     return answer?.response ?? accepted();
   }
 
@@ -166,7 +164,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     const session = sessionOf(c, server, caller, undefined);
     if (session instanceof Response) return session;
     const stream = openStream(c);
-    c.req.raw.signal.addEventListener('abort', session.listen(stream), { once: true });
+    whenGone(c, session.listen(stream));
     return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
   }
 
@@ -203,12 +201,14 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
 
   function answerTo(
     c: McpContext,
-    batch: boolean,
+    expected: number,
+    form: 'single' | 'batch',
     headers: () => Readonly<Record<string, string>>,
   ): PostAnswer {
     return new PostAnswer({
-      form: acceptedForm(c.req.header('accept')),
-      batch,
+      accept: acceptedForm(c.req.header('accept')),
+      expected,
+      form,
       decideAfterMs: timing.decideAfterMs,
       openStream: () => openStream(c),
       headers,
@@ -223,6 +223,13 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
       cut: () => c.env.outgoing?.destroy(),
     });
   }
+}
+
+/** Also when an exchange ended well: what `leave` then ends has ended. Far cheaper than an AbortSignal. */
+function whenGone(c: McpContext, leave: () => void): void {
+  // A client may have gone while we asked who it is.
+  if (c.env.outgoing?.destroyed) leave();
+  else c.env.outgoing?.on('close', leave);
 }
 
 /** Lenient, for clients that say `*`/`*`, nothing, or half of what the transport asks for. */

@@ -1,8 +1,7 @@
 /**
  * Finds members of a JSON object by byte offset, without building the value: a result of many MiB is skipped, not parsed.
- * It checks the structure it walks and no more; whether a text is JSON at all is `isJson`'s question.
+ * It checks the structure it walks and no more; whether a text is JSON at all for `json.ts`.
  */
-import { isUtf8 } from 'node:buffer';
 
 /** Half-open range of bytes. */
 export interface Span {
@@ -27,17 +26,6 @@ const BRACKET_BIT = 0x20;
 const SHORT = 64;
 /** No name we look for is longer than this, even with each character written as `\uXXXX`. */
 const LONGEST_NAME = 96;
-
-/** Strict: fatal UTF-8, then the JSON grammar. For texts of strangers, which a child may read in another way than we do. */
-export function isJson(bytes: Buffer): boolean {
-  if (!isUtf8(bytes)) return false;
-  try {
-    JSON.parse(bytes.toString());
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** The members among `names` of the object that starts at `at`, and where it ends. A name met twice is a fault. */
 export function membersOf<Name extends string>(

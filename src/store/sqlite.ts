@@ -50,13 +50,21 @@ export function openSqlite(path: string): OpenedSqlite {
 
 function connect(path: string): Database {
   const require = createRequire(import.meta.url);
-  const Driver = require(driverName(require.resolve)) as new (path: string) => Database;
+  const Driver = require(chooseDriver(process.versions.napi, require.resolve)) as new (
+    path: string,
+  ) => Database;
   return new Driver(path);
 }
 
-/** npm leaves the optional driver out where it cannot load, and whoever installed may have run another Node. */
-function driverName(resolve: (name: string) => string): 'better-sqlite3' | 'libsql' {
-  if (Number(process.versions.napi) < 10) return 'libsql';
+/**
+ * npm leaves the optional driver out where it cannot load, and whoever installed may have run another Node:
+ * so both the Node-API of this one and what `resolve` finds (it throws when there is nothing) are asked.
+ */
+export function chooseDriver(
+  napi: string | undefined,
+  resolve: (name: string) => unknown,
+): 'better-sqlite3' | 'libsql' {
+  if (Number(napi) < 10) return 'libsql';
   try {
     resolve('better-sqlite3');
     return 'better-sqlite3';

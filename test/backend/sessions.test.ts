@@ -162,7 +162,7 @@ test('a child whose token is about to expire is replaced before the next call, b
 
 test('what the upstream refuses is told to the client in its own words', async () => {
   const upstream = { fault: 'unreachable', message: 'Forgejo cannot be reached. Try again later.' } as const;
-  const forge = { isDown: true };
+  const forge: { isDown: boolean } = { isDown: true };
   await using bridge = await startBridge({ upstream: () => (forge.isDown ? upstream : access()) });
   const bare = clientOf(bridge.url, { Authorization: 'Bearer ann.1' });
   const response = await bare.post(initializeBody());

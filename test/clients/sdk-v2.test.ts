@@ -88,7 +88,7 @@ test('the way back carries the issuer exactly once, byte for byte as the metadat
   const provider: ProviderV2 = new MemoryProvider();
   const { answer } = await goToSignIn(demo.user('alice'), provider);
   const metadata = provider.discoveryState()?.authorizationServerMetadata;
-  assert.equal(metadata?.['authorization_response_iss_parameter_supported'], true);
+  assert.equal(metadata?.authorization_response_iss_parameter_supported, true);
   assert.deepEqual(answer.getAll('iss'), [metadata?.issuer]);
 });
 

@@ -2,8 +2,8 @@
  * `npm run conformance`: the official suite against the broker as an operator starts it. Prints a table of the
  * figures, and fails when a scored scenario does. Words on the command line pick parts by their title.
  */
-import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { freePort } from '../../src/demo/free-port.js';
 import { startBearerProxy } from '../support/bearer-proxy.js';
 import { Browser, signIn } from '../support/browser.js';
 import { commandLine, type Demo, root, startDemo } from '../support/demo.js';
@@ -44,7 +44,7 @@ async function testServer(demo: Demo, revision: string): Promise<Verdict[]> {
 
 /** The suite prints the authorization URL and waits for the redirect: a person with a browser is expected. */
 async function testAuthorizationServer(demo: Demo): Promise<Verdict[]> {
-  const port = await freePort();
+  const port = await freePort(); // the suite takes no port 0
   const discovery = await discover(demo.mcpUrl);
   const { clientId } = await register(discovery, `http://127.0.0.1:${port}/callback`);
   const { issuer, authorization_endpoint } = discovery.server;
@@ -67,15 +67,6 @@ async function testAuthorizationServer(demo: Demo): Promise<Verdict[]> {
     ['authorization', ...Object.entries(options).flat()],
     { onLine, timeoutMs: SIGN_IN_MS },
   );
-}
-
-/** The suite takes no port 0. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
 function isPassed({ passed, failed }: Verdict): boolean {

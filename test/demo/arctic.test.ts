@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Gitea, generateCodeVerifier, OAuth2RequestError, UnexpectedResponseError } from 'arctic';
 import { type ForgejoOptions, startForgejo } from '../../src/demo/forgejo/forgejo.js';
 import { demoUsers } from '../../src/demo/forgejo/seed.js';
-import { authorizeAt, Browser } from '../fixtures/browser.js';
+import { Browser, signIn } from '../support/browser.js';
 
 const alice = { login: 'alice', password: 'down the hole' };
 const redirectUri = 'http://127.0.0.1:9/callback';
@@ -23,7 +23,7 @@ async function startWithArctic(options: ForgejoOptions = {}, confidential = true
 async function logIn(gitea: Gitea) {
   const verifier = generateCodeVerifier();
   const authorizeUrl = gitea.createAuthorizationURL('a state', verifier, ['read:user', 'write:issue']);
-  const back = await authorizeAt(new Browser(), authorizeUrl, alice);
+  const back = await signIn(new Browser(), authorizeUrl, alice);
   assert.equal(back.searchParams.get('state'), 'a state');
   return await gitea.validateAuthorizationCode(back.searchParams.get('code') ?? '', verifier);
 }

@@ -1,17 +1,17 @@
 /** The authorize and grant endpoints: which check comes first, what reaches the client, and what a consent is remembered for. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Browser, formOf, locationOf } from '../fixtures/browser.js';
-import { challenge, redirectUri, startWire, type Wire } from './wire.js';
+import { Browser, loginFields } from '../support/browser.js';
+import { challenge, formOf, locationOf, redirectUri, startWire, type Wire } from './wire.js';
 
 async function redirectOf(wire: Wire, browser: Browser, changed: Readonly<Record<string, string>>) {
-  const response = await browser.get(wire.authorizeUrl(changed));
-  assert.equal(response.status, 303);
-  return locationOf(response).href;
+  const page = await browser.get(wire.authorizeUrl(changed));
+  assert.equal(page.status, 303);
+  return locationOf(page).href;
 }
 
 async function consent(browser: Browser, wire: Wire, changed: Readonly<Record<string, string>> = {}) {
-  const { action, fields } = await formOf(await browser.get(wire.authorizeUrl(changed)));
+  const { action, fields } = formOf(await browser.get(wire.authorizeUrl(changed)));
   return await browser.post(action, { ...fields, granted: 'true' });
 }
 
@@ -28,7 +28,7 @@ test('an unknown client or redirect URI is a 400 page, and the client hears noth
     const response = await browser.get(wire.authorizeUrl(changed));
     assert.equal(response.status, 400);
     assert.equal(response.headers.get('location'), null);
-    assert.match(await response.text(), message);
+    assert.match(response.body, message);
   }
 });
 
@@ -38,7 +38,11 @@ test('login comes before every check of the request', async () => {
   const response = await browser.get(wire.authorizeUrl({ client_id: 'nobody' }));
   assert.equal(response.status, 303);
   assert.equal(response.headers.get('location'), '/user/login');
-  assert.ok(decodeURIComponent(browser.cookie('redirect_to') ?? '').startsWith('/login/oauth/authorize?'));
+  assert.ok(
+    decodeURIComponent(browser.cookies.get(wire.forgejo.url, 'redirect_to') ?? '').startsWith(
+      '/login/oauth/authorize?',
+    ),
+  );
 });
 
 test('the response type is checked before PKCE, and errors carry the state even when it is empty', async () => {
@@ -116,10 +120,10 @@ test('redirect URIs match without regard to case and one final slash, loopback p
 test('the consent form is bound to the session: only the tab opened last works', async () => {
   await using wire = await startWire();
   const browser = await wire.signedIn();
-  const older = await formOf(await browser.get(wire.authorizeUrl({ state: 'older' })));
-  const newer = await formOf(await browser.get(wire.authorizeUrl({ state: 'newer' })));
+  const older = formOf(await browser.get(wire.authorizeUrl({ state: 'older' })));
+  const newer = formOf(await browser.get(wire.authorizeUrl({ state: 'newer' })));
   const refused = await browser.post(older.action, { ...older.fields, granted: 'true' });
-  assert.deepEqual([refused.status, await refused.text()], [400, 'Bad Request\n']);
+  assert.deepEqual([refused.status, refused.body], [400, 'Bad Request\n']);
   const accepted = await browser.post(newer.action, { ...newer.fields, granted: 'true' });
   assert.equal(locationOf(accepted).searchParams.get('state'), 'newer');
 });
@@ -127,7 +131,7 @@ test('the consent form is bound to the session: only the tab opened last works',
 test('what is not granted is denied', async () => {
   await using wire = await startWire();
   const browser = await wire.signedIn();
-  const { action, fields } = await formOf(await browser.get(wire.authorizeUrl()));
+  const { action, fields } = formOf(await browser.get(wire.authorizeUrl()));
   for (const answer of [{ granted: 'false' }, {}]) {
     const denied = await browser.post(action, { ...fields, ...answer });
     assert.equal(
@@ -140,7 +144,7 @@ test('what is not granted is denied', async () => {
 test('the scope of a grant is what the form says, whatever was asked', async () => {
   await using wire = await startWire();
   const browser = await wire.signedIn();
-  const { action, fields } = await formOf(await browser.get(wire.authorizeUrl({ scope: 'write:user' })));
+  const { action, fields } = formOf(await browser.get(wire.authorizeUrl({ scope: 'write:user' })));
   const edited = await browser.post(action, { ...fields, scope: 'read:issue', granted: 'true' });
   const code = locationOf(edited).searchParams.get('code') ?? '';
   const { access_token } = JSON.parse((await wire.redeem(code)).text);
@@ -161,7 +165,7 @@ test('a challenge outlives its authorization in the browser session', async () =
 test('a barred user sees a 200 page, and one who must change the password is sent to do so', async () => {
   await using wire = await startWire();
   const browser = await wire.signedIn();
-  const { action, fields } = await formOf(await browser.get(wire.authorizeUrl()));
+  const { action, fields } = formOf(await browser.get(wire.authorizeUrl()));
   for (const status of ['prohibited', 'unactivated'] as const) {
     wire.forgejo.control.bar('alice', status);
     for (const response of [
@@ -179,10 +183,10 @@ test('a barred user sees a 200 page, and one who must change the password is sen
 test('11 guards the consent form with a hidden field, its session cookie is i_like_gitea', async () => {
   await using wire = await startWire({ variant: '11' });
   const browser = await wire.signedIn();
-  assert.ok(browser.cookie('i_like_gitea'));
-  const { action, fields } = await formOf(await browser.get(wire.authorizeUrl()));
+  assert.ok(browser.cookies.get(wire.forgejo.url, 'i_like_gitea'));
+  const { action, fields } = formOf(await browser.get(wire.authorizeUrl()));
   const forged = await browser.post(action, { ...fields, _csrf: 'x', granted: 'true' });
-  assert.deepEqual([forged.status, await forged.text()], [400, 'Invalid CSRF token.\n']);
+  assert.deepEqual([forged.status, forged.body], [400, 'Invalid CSRF token.\n']);
   const { _csrf = '', ...rest } = fields;
   const accepted = await browser.post(action, { ...rest, granted: 'true' }, { 'x-csrf-token': _csrf });
   assert.equal(accepted.status, 303);
@@ -192,17 +196,17 @@ for (const variant of ['15', '16'] as const) {
   test(`${variant} guards the consent form by where it was sent from, its session cookie is session`, async () => {
     await using wire = await startWire({ variant });
     const browser = await wire.signedIn();
-    assert.ok(browser.cookie('session'));
-    const { action, fields } = await formOf(await browser.get(wire.authorizeUrl()));
+    assert.ok(browser.cookies.get(wire.forgejo.url, 'session'));
+    const { action, fields } = formOf(await browser.get(wire.authorizeUrl()));
     assert.equal(fields._csrf, undefined);
     const send = (headers: Readonly<Record<string, string>>) =>
       browser.post(action, { ...fields, granted: 'true' }, headers);
     const byHeader = await send({ 'sec-fetch-site': 'same-site' });
     assert.equal(byHeader.status, 403);
-    assert.match(await byHeader.text(), /^cross-origin request detected from Sec-Fetch-Site header/);
+    assert.match(byHeader.body, /^cross-origin request detected from Sec-Fetch-Site header/);
     const byOrigin = await send({ origin: 'https://evil.test' });
     assert.equal(byOrigin.status, 403);
-    assert.match(await byOrigin.text(), /Origin does not match Host/);
+    assert.match(byOrigin.body, /Origin does not match Host/);
     const foreignButMarked = { origin: 'https://evil.test', 'sec-fetch-site': 'same-origin' };
     assert.equal((await send({ origin: wire.forgejo.url })).status, 303);
     assert.equal((await send(foreignButMarked)).status, 303);
@@ -212,14 +216,14 @@ for (const variant of ['15', '16'] as const) {
 test('the login page refuses a wrong password and takes the user back to where they were going', async () => {
   await using wire = await startWire();
   const browser = new Browser();
-  const { login, password } = wire.user('alice');
+  const alice = loginFields(wire.user('alice'));
   const loginUrl = locationOf(await browser.get(wire.authorizeUrl()));
-  const wrong = await browser.post(loginUrl, { user_name: login, password: 'wrong' });
+  const wrong = await browser.post(loginUrl, { ...alice, password: 'wrong' });
   assert.equal(wrong.status, 200);
-  assert.match(await wrong.text(), /Username or password is incorrect/);
-  const right = await browser.post(loginUrl, { user_name: login, password });
+  assert.match(wrong.body, /Username or password is incorrect/);
+  const right = await browser.post(loginUrl, alice);
   assert.equal(locationOf(right).href, wire.authorizeUrl().href);
-  assert.equal(browser.cookie('redirect_to'), undefined);
+  assert.equal(browser.cookies.get(wire.forgejo.url, 'redirect_to'), undefined);
   assert.match(right.headers.getSetCookie()[0] ?? '', /^session=\w+; Path=\/; HttpOnly; SameSite=Lax$/);
   assert.equal((await browser.post(`${wire.forgejo.url}/user/logout`, {})).status, 303);
   assert.equal((await browser.get(wire.authorizeUrl())).headers.get('location'), '/user/login');
@@ -231,10 +235,9 @@ test('below a sub-path every link, redirect and cookie carries it, and outside o
   const toLogin = await browser.get(wire.authorizeUrl());
   assert.equal(toLogin.headers.get('location'), '/git/user/login');
   assert.ok(toLogin.headers.getSetCookie().every((cookie) => cookie.includes('Path=/git;')));
-  const { login, password } = wire.user('alice');
-  const back = await browser.post(locationOf(toLogin), { user_name: login, password });
+  const back = await browser.post(locationOf(toLogin), loginFields(wire.user('alice')));
   assert.ok(back.headers.get('location')?.startsWith('/git/login/oauth/authorize?'));
-  const { action } = await formOf(await browser.get(locationOf(back)));
+  const { action } = formOf(await browser.get(locationOf(back)));
   assert.equal(action, `${wire.forgejo.url}/login/oauth/grant`);
   const discovery = JSON.parse((await wire.web('/.well-known/openid-configuration')).text);
   assert.equal(discovery.issuer, wire.forgejo.url);

@@ -8,7 +8,7 @@ import {
   type StandInUser,
   startForgejo,
 } from '../../src/demo/forgejo/forgejo.js';
-import { authorizeAt, Browser, signIn } from '../fixtures/browser.js';
+import { Browser, type Fields, loginFields, type Page, signIn } from '../support/browser.js';
 
 export const redirectUri = 'https://broker.test/oauth/callback';
 export const verifier = 'v'.repeat(43);
@@ -27,8 +27,6 @@ export interface Pair {
   readonly expires_in: number;
   readonly id_token?: string;
 }
-
-export type Fields = Readonly<Record<string, string>>;
 
 export class Wire {
   readonly forgejo: StandInForgejo;
@@ -56,7 +54,8 @@ export class Wire {
 
   async signedIn(login = 'alice'): Promise<Browser> {
     const browser = new Browser();
-    await signIn(browser, this.forgejo.url, this.user(login));
+    const page = await browser.open(`${this.forgejo.url}/user/login`);
+    await browser.submit(page, { fields: loginFields(this.user(login)) });
     return browser;
   }
 
@@ -78,7 +77,7 @@ export class Wire {
   }
 
   async code(login = 'alice', changed: Fields = {}): Promise<string> {
-    const back = await authorizeAt(new Browser(), this.authorizeUrl(changed), this.user(login));
+    const back = await signIn(new Browser(), this.authorizeUrl(changed), this.user(login));
     return back.searchParams.get('code') ?? assert.fail(back.href);
   }
 
@@ -138,6 +137,21 @@ export async function startWire(
   const clock = { now: START };
   const forgejo = await startForgejo({ now: () => clock.now, ...options });
   return new Wire(forgejo, { name: 'broker', redirectUris: [redirectUri], ...application }, clock);
+}
+
+/** Where a page redirects to. */
+export function locationOf({ url, status, location }: Page): URL {
+  assert.ok(location, `${status} ${url} redirects nowhere`);
+  return location;
+}
+
+/** The first form of a page, ready to be edited and posted: where it goes and what it sends. */
+export function formOf({ url, body, forms: [form] }: Page): {
+  readonly action: string;
+  readonly fields: Fields;
+} {
+  assert.ok(form, `no form on ${url}: ${body}`);
+  return { action: new URL(form.action, url).href, fields: Object.fromEntries(form.fields) };
 }
 
 export function basic(user: string, password: string): string {

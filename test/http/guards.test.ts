@@ -245,6 +245,6 @@ test('what breaks inside costs the caller an incident id, never a stack trace, a
   assert.doesNotMatch(body, /SQLITE|at |\.js/);
   const incident = /in_[\w-]+/.exec(body)?.[0];
   const logged = broker.log.find(({ event }) => event === 'request.failed');
-  assert.equal(logged?.fields['incident'], incident);
-  assert.match(String(logged?.fields['error']), /SQLITE_CONSTRAINT|UNIQUE/);
+  assert.equal(logged?.fields.incident, incident);
+  assert.match(String(logged?.fields.error), /SQLITE_CONSTRAINT|UNIQUE/);
 });

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { MINUTE } from '../../src/base/clock.js';
 import { startTestBroker, type TestBroker, type TestBrokerOptions } from '../support/broker.js';
-import { Browser, signIn } from '../support/browser.js';
+import { Browser, loginFields, type Page, signIn } from '../support/browser.js';
 import {
   authorize,
   discover,
@@ -38,6 +38,11 @@ function authorizationUrl(
 async function withClient(options: TestBrokerOptions = {}) {
   const broker = await startTestBroker(options);
   const client = await register(await discover(broker.mcpUrl));
+  /** What the client gets when alice signs in. */
+  const code = async () => {
+    const answer = await signIn(new Browser(), authorizationUrl(broker, client), broker.person('alice'));
+    return answer.searchParams.get('code');
+  };
   const redeem = (code: string | null, more: Record<string, string> = {}) =>
     fetch(`${broker.url}/oauth/token`, {
       method: 'POST',
@@ -58,7 +63,15 @@ async function withClient(options: TestBrokerOptions = {}) {
     });
     return response.status;
   };
-  return { broker, client, redeem, statusWith, [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose]() };
+  const close = () => broker[Symbol.asyncDispose]();
+  return { broker, client, code, redeem, statusWith, [Symbol.asyncDispose]: close };
+}
+
+/** From the broker's consent through the login of alice to the consent page of Forgejo. */
+async function openGrantPage(browser: Browser, broker: TestBroker, client: RegisteredClient): Promise<Page> {
+  const consent = await browser.open(authorizationUrl(broker, client));
+  const login = await browser.submit(consent, { button: 'continue' });
+  return await browser.submit(login, { fields: loginFields(broker.person('alice')) });
 }
 
 const stopAtClient = { stopAt: (url: URL) => url.href.startsWith(NOWHERE) };
@@ -126,12 +139,7 @@ describe('signing in', () => {
   test('No at Forgejo is access_denied at the client', async () => {
     await using it = await withClient();
     const browser = new Browser();
-    const consent = await browser.open(authorizationUrl(it.broker, it.client));
-    const login = await browser.submit(consent, { button: 'continue' });
-    const alice = it.broker.person('alice');
-    const grant = await browser.submit(login, {
-      fields: { user_name: alice.login, password: alice.password },
-    });
+    const grant = await openGrantPage(browser, it.broker, it.client);
     const { location } = await browser.submit(grant, { button: 'false', ...stopAtClient });
     assert.equal(location?.searchParams.get('error'), 'access_denied');
   });
@@ -191,12 +199,7 @@ describe('a pending authorization', () => {
   test('takes the upstream answer once, and only from its own browser', async () => {
     await using it = await withClient();
     const browser = new Browser();
-    const consent = await browser.open(authorizationUrl(it.broker, it.client));
-    const login = await browser.submit(consent, { button: 'continue' });
-    const alice = it.broker.person('alice');
-    const grant = await browser.submit(login, {
-      fields: { user_name: alice.login, password: alice.password },
-    });
+    const grant = await openGrantPage(browser, it.broker, it.client);
     const callback = await browser.submit(grant, {
       button: 'true',
       stopAt: (url) => url.pathname === '/oauth/callback',
@@ -269,12 +272,7 @@ describe('a Forgejo that fails', () => {
 describe('codes and tokens', () => {
   test('a code is redeemed once, with its verifier and redirect URI; a replay revokes what it gave', async () => {
     await using it = await withClient();
-    const answer = await signIn(
-      new Browser(),
-      authorizationUrl(it.broker, it.client),
-      it.broker.person('alice'),
-    );
-    const code = answer.searchParams.get('code');
+    const code = await it.code();
     for (const wrong of [{ code_verifier: 'x'.repeat(43) }, { redirect_uri: `${NOWHERE}/other` }]) {
       const refused = await it.redeem(code, wrong);
       assert.equal(refused.status, 400);
@@ -289,12 +287,7 @@ describe('codes and tokens', () => {
 
   test('ten redemptions of one code at once give one pair at most', async () => {
     await using it = await withClient();
-    const answer = await signIn(
-      new Browser(),
-      authorizationUrl(it.broker, it.client),
-      it.broker.person('alice'),
-    );
-    const code = answer.searchParams.get('code');
+    const code = await it.code();
     const statuses = await Promise.all(
       Array.from({ length: 10 }, async () => (await it.redeem(code)).status),
     );
@@ -304,18 +297,14 @@ describe('codes and tokens', () => {
   test('code, tokens and client survive a restart; a code expires', async () => {
     let time = Date.now();
     await using it = await withClient({ now: () => time });
-    const code = async () => {
-      const url = authorizationUrl(it.broker, it.client);
-      return (await signIn(new Browser(), url, it.broker.person('alice'))).searchParams.get('code');
-    };
-    const first = await code();
+    const first = await it.code();
     await it.broker.restart();
     const redeemed = await it.redeem(first);
     assert.equal(redeemed.status, 200);
     const { access_token } = (await redeemed.json()) as { access_token: string };
     await it.broker.restart();
     assert.notEqual(await it.statusWith(access_token), 401);
-    const second = await code();
+    const second = await it.code();
     time += 6 * MINUTE;
     assert.equal((await it.redeem(second)).status, 400);
   });

@@ -168,11 +168,8 @@ test('a registration response holds no null and repeats what was registered', ()
     }),
   );
   assert.equal(JSON.stringify(body).includes('null'), false);
-  assert.deepEqual(body['redirect_uris'], [
-    'https://insiders.vscode.dev/redirect',
-    'http://127.0.0.1:33418/',
-  ]);
-  assert.deepEqual(body['grant_types'], ['authorization_code', 'refresh_token']);
+  assert.deepEqual(body.redirect_uris, ['https://insiders.vscode.dev/redirect', 'http://127.0.0.1:33418/']);
+  assert.deepEqual(body.grant_types, ['authorization_code', 'refresh_token']);
   assert.equal('client_secret' in body, false);
 });
 
@@ -205,12 +202,20 @@ test('Basic credentials are read with and without percent-encoding, and never mi
 });
 
 test('discovery documents name one issuer, S256, none, and no OpenID', () => {
+<<<<<<< HEAD
   const metadata = authorizationServerMetadata(ORIGIN, { documents: true, advertiseIss: true });
-  assert.equal(metadata['issuer'], ORIGIN);
-  assert.deepEqual(metadata['code_challenge_methods_supported'], ['S256']);
-  assert.ok((metadata['token_endpoint_auth_methods_supported'] as string[]).includes('none'));
-  assert.ok((metadata['scopes_supported'] as string[]).includes('offline_access'));
+  assert.equal(metadata.issuer, ORIGIN);
+  assert.deepEqual(metadata.code_challenge_methods_supported, ['S256']);
+  assert.ok((metadata.token_endpoint_auth_methods_supported as string[]).includes('none'));
+  assert.ok((metadata.scopes_supported as string[]).includes('offline_access'));
+=======
+  const metadata = authorizationServerMetadata(ORIGIN);
+  assert.equal(metadata.issuer, ORIGIN);
+  assert.deepEqual(metadata.code_challenge_methods_supported, ['S256']);
+  assert.ok((metadata.token_endpoint_auth_methods_supported as string[]).includes('none'));
+  assert.ok((metadata.scopes_supported as string[]).includes('offline_access'));
+>>>>>>> main
   const resource = protectedResourceMetadata(`${ORIGIN}/mcp`, ORIGIN);
-  assert.deepEqual(resource['authorization_servers'], [ORIGIN]);
-  assert.deepEqual(resource['scopes_supported'], ['mcp']);
+  assert.deepEqual(resource.authorization_servers, [ORIGIN]);
+  assert.deepEqual(resource.scopes_supported, ['mcp']);
 });

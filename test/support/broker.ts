@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Clock } from '../../src/base/clock.js';
@@ -11,6 +10,7 @@ import { createRecordingLog, type LogFields } from '../../src/base/log.js';
 import { startBroker } from '../../src/broker.js';
 import { loadConfig } from '../../src/config.js';
 import { type ForgejoOptions, type StandInForgejo, startForgejo } from '../../src/demo/forgejo/forgejo.js';
+import { freePort } from '../../src/demo/free-port.js';
 import type { Person } from './browser.js';
 
 export interface TestBrokerOptions {
@@ -49,7 +49,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
   });
   const log: LogEntry[] = [];
   const env = {
-    PATH: process.env['PATH'] ?? '',
+    PATH: process.env.PATH ?? '',
     BROKER_PUBLIC_URL: url,
     BROKER_LISTEN: new URL(url).host,
     BROKER_DATABASE: join(folder, 'broker.db'),
@@ -92,15 +92,4 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
       rmSync(folder, { recursive: true, force: true });
     },
   };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((found, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => found(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 }

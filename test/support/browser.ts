@@ -18,6 +18,8 @@ export interface Page {
   readonly location?: URL;
 }
 
+export type Fields = Readonly<Record<string, string>>;
+
 export interface NavigateOptions {
   /** A redirect to such a URL ends the navigation; it is found in `page.location`. */
   readonly stopAt?: (url: URL) => boolean;
@@ -28,7 +30,7 @@ export interface SubmitOptions extends NavigateOptions {
   readonly form?: Form;
   /** The value or the text of the button to press; default: the first one. */
   readonly button?: string | Button;
-  readonly fields?: Readonly<Record<string, string>>;
+  readonly fields?: Fields;
 }
 
 export interface Person {
@@ -44,8 +46,14 @@ export interface SignInOptions {
 interface Step {
   readonly url: URL;
   readonly method: 'GET' | 'POST';
-  readonly body?: string;
+  readonly body?: URLSearchParams;
   readonly origin?: string;
+}
+
+interface CookielessRequest {
+  readonly method: 'GET' | 'POST';
+  readonly headers: Headers;
+  readonly body?: URLSearchParams | null;
 }
 
 const MAX_REDIRECTS = 20;
@@ -80,11 +88,27 @@ export class Browser {
     const hidden = page.headers.get('referrer-policy')?.split(',').at(-1)?.trim() === 'no-referrer';
     const origin = hidden ? 'null' : page.url.origin;
     return this.#navigate(
-      { url, method: 'POST', body: data.toString(), origin },
+      { url, method: 'POST', body: data, origin },
       page,
       options,
       formActionOf(page.headers, page.url),
     );
+  }
+
+  /** One request with the caller's headers and these cookies. Redirects are found in `page.location`, not followed. */
+  get(url: string | URL, headers: Fields = {}): Promise<Page> {
+    return this.#step(new URL(url), { method: 'GET', headers: new Headers(headers) });
+  }
+
+  /** As `get`, with a form. */
+  post(url: string | URL, fields: Fields, headers: Fields = {}): Promise<Page> {
+    const body = new URLSearchParams(fields);
+    return this.#step(new URL(url), { method: 'POST', headers: new Headers(headers), body });
+  }
+
+  async #step(url: URL, request: CookielessRequest): Promise<Page> {
+    const response = await this.#send(url, request, true);
+    return readPage(url, response, locationOf(url, response));
   }
 
   async #navigate(
@@ -99,8 +123,7 @@ export class Browser {
       assert.ok(mayGoTo(step.url), `form-action of ${from?.url} forbids ${step.url.origin}`);
       chain.push(step.url.origin);
       const response = await this.#request(step, chain, from !== undefined);
-      const target = response.headers.get('location');
-      const location = isRedirect(response.status) && target ? new URL(target, step.url) : undefined;
+      const location = locationOf(step.url, response);
       if (location === undefined || !location.protocol.startsWith('http') || stopAt?.(location)) {
         if (location !== undefined) {
           assert.ok(mayGoTo(location), `form-action of ${from?.url} forbids ${location.origin}`);
@@ -125,11 +148,14 @@ export class Browser {
       'Sec-Fetch-Site': sameSite ? (linked ? 'same-origin' : 'none') : 'cross-site',
       'Sec-Fetch-Dest': 'document',
     });
-    const cookie = this.cookies.header(url, { sameSite, method });
-    if (cookie !== undefined) headers.set('Cookie', cookie);
     if (origin !== undefined) headers.set('Origin', origin);
-    if (body !== undefined) headers.set('Content-Type', 'application/x-www-form-urlencoded');
-    const response = await fetch(url, { method, headers, redirect: 'manual', body: body ?? null });
+    return this.#send(url, { method, headers, body: body ?? null }, sameSite);
+  }
+
+  async #send(url: URL, request: CookielessRequest, sameSite: boolean): Promise<Response> {
+    const cookie = this.cookies.header(url, { sameSite, method: request.method });
+    if (cookie !== undefined) request.headers.set('Cookie', cookie);
+    const response = await fetch(url, { ...request, redirect: 'manual' });
     this.cookies.store(url, response.headers.getSetCookie());
     return response;
   }
@@ -168,6 +194,11 @@ export async function signIn(
   return arrive(browser, page, page.location, deliver);
 }
 
+/** What `person` types into the login page of Forgejo. */
+export function loginFields({ login, password }: Person) {
+  return { user_name: login, password };
+}
+
 async function arrive(browser: Browser, page: Page, target: URL, deliver: boolean): Promise<URL> {
   if (deliver) {
     const last = await browser.follow(page, target.href);
@@ -180,8 +211,7 @@ function answerTo(page: Page, person: Person): { kind: string; submit: SubmitOpt
   for (const form of page.forms) {
     const login = ['user_name', 'password'].every((name) => form.fields.has(name));
     if (login) {
-      const fields = { user_name: person.login, password: person.password };
-      return { kind: 'the login page of Forgejo', submit: { form, fields } };
+      return { kind: 'the login page of Forgejo', submit: { form, fields: loginFields(person) } };
     }
     const grant = form.buttons.find(({ name, value }) => name === 'granted' && value === 'true');
     if (grant !== undefined) return { kind: 'the consent page of Forgejo', submit: { form, button: grant } };
@@ -208,8 +238,9 @@ function nextStep(step: Step, status: number, url: URL): Step {
   return repeats ? { ...step, url } : { url, method: 'GET' };
 }
 
-function isRedirect(status: number): boolean {
-  return [301, 302, 303, 307, 308].includes(status);
+function locationOf(url: URL, { status, headers }: Response): URL | undefined {
+  const target = headers.get('location');
+  return [301, 302, 303, 307, 308].includes(status) && target ? new URL(target, url) : undefined;
 }
 
 function isSameAddress(a: URL, b: URL): boolean {

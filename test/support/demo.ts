@@ -3,107 +3,81 @@
  * Leaving the block sends SIGINT and insists on an end within two seconds that leaves no process behind.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { resolve } from 'node:path';
-import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
 import { z } from 'zod';
 import type { Person } from './browser.js';
+import { type Command, startCommand, type Variables } from './command.js';
 import { descendantsOf, survivorsOf } from './processes.js';
 
-export const root = resolve(import.meta.dirname, '../../..');
+export { root } from './command.js';
 
-const START_MS = 30_000;
 const STOP_MS = 2_000;
+const REAP_MS = 500;
 
-const Announcement = z.object({
-  mcpUrl: z.string(),
-  forgejoUrl: z.string(),
-  users: z.array(z.object({ login: z.string(), password: z.string() })),
+const Announcement = z.strictObject({
+  mcpUrl: z.url(),
+  forgejoUrl: z.url(),
+  users: z.array(z.strictObject({ login: z.string(), password: z.string() })),
 });
 
-export interface Demo extends AsyncDisposable {
-  readonly mcpUrl: string;
-  readonly forgejoUrl: string;
-  readonly pid: number;
+export interface Demo extends AsyncDisposable, z.infer<typeof Announcement> {
+  readonly process: Command;
   user(login: string): Person;
-  /** What it wrote to stderr so far. */
-  log(): string;
+  /** Ends it by `signal` instead of SIGINT, with the same insistence. */
+  end(signal: NodeJS.Signals): Promise<void>;
 }
 
 export interface DemoOptions {
   /** Command line of the stdio server; default: the demo's own. */
   readonly server?: string;
+  /** More options; of one given twice the later counts. */
   readonly args?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Variables;
 }
 
-type DemoProcess = ChildProcessByStdio<null, Readable, Readable>;
-
 export async function startDemo({ server, args = [], env = {} }: DemoOptions = {}): Promise<Demo> {
-  const main = resolve(root, 'dist/src/main.js');
   const options = ['--json', '--port', '0', '--forgejo-port', '0', ...(server ? ['--server', server] : [])];
-  const child = spawn(process.execPath, [main, 'demo', ...options, ...args], {
-    cwd: root,
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const killer = () => child.kill('SIGKILL');
-  process.once('exit', killer); // a test that dies takes its demo along
-  child.once('exit', () => process.off('exit', killer));
-  let log = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    log += text;
-  });
+  const command = startCommand(['demo', ...options, ...args], env);
   try {
-    const { mcpUrl, forgejoUrl, users } = Announcement.parse(JSON.parse(await firstLine(child)));
-    const { pid } = child;
-    assert.ok(pid);
+    const [line] = await command.written(/^.*\n/);
+    const announced = Announcement.parse(JSON.parse(line));
+    let asked = false;
+    const end = (signal: NodeJS.Signals) => {
+      asked = true;
+      return endCommand(command, signal);
+    };
     return {
-      mcpUrl,
-      forgejoUrl,
-      pid,
+      ...announced,
+      process: command,
       user: (login) => {
-        const found = users.find((user) => user.login === login);
+        const found = announced.users.find((user) => user.login === login);
         assert.ok(found, `the demo has no user ${login}`);
         return found;
       },
-      log: () => log,
-      [Symbol.asyncDispose]: () => stop(child, pid, () => log),
+      end,
+      [Symbol.asyncDispose]: () => (asked ? Promise.resolve() : end('SIGINT')),
     };
   } catch (error) {
-    child.kill('SIGKILL');
-    throw new Error(`the demo did not start; it wrote:\n${log}`, { cause: error });
+    command.kill('SIGKILL');
+    throw new Error(`the demo did not start; it wrote:\n${command.stderr}`, { cause: error });
   }
 }
 
-async function firstLine(child: DemoProcess): Promise<string> {
-  const lines = createInterface({ input: child.stdout });
-  const ended = once(child, 'close').then(([code]) => Promise.reject(new Error(`it ended with ${code}`)));
-  const [line] = (await Promise.race([
-    once(lines, 'line', { signal: AbortSignal.timeout(START_MS) }),
-    ended,
-  ])) as [string];
-  ended.catch(() => {}); // from here on its end is `stop`'s business
-  return line;
-}
-
-async function stop(child: DemoProcess, pid: number, log: () => string): Promise<void> {
-  assert.equal(child.exitCode ?? child.signalCode, null, `the demo ended by itself; it wrote:\n${log()}`);
-  const family = descendantsOf(pid);
+/** Sends `signal`, and insists that the process obeys within two seconds and leaves no process behind. */
+async function endCommand(command: Command, signal: NodeJS.Signals): Promise<void> {
+  const wrote = () => `the demo wrote:\n${command.stderr}`;
+  assert.ok(!command.hasEnded, `the demo ended by itself; ${wrote()}`);
+  const family = descendantsOf(command.pid);
   const started = performance.now();
-  const closed = once(child, 'exit');
-  child.kill('SIGINT');
-  const killer = setTimeout(() => child.kill('SIGKILL'), 5 * STOP_MS);
-  await closed;
+  command.kill(signal);
+  const killer = setTimeout(() => command.kill('SIGKILL'), 5 * STOP_MS);
+  const end = await command.ended;
   clearTimeout(killer);
   const took = Math.round(performance.now() - started);
-  const left = await survivorsOf(family, 500);
-  for (const { pid: orphan } of left) process.kill(orphan, 'SIGKILL');
-  assert.ok(took < STOP_MS, `the demo took ${took} ms to stop; it wrote:\n${log()}`);
-  assert.deepEqual(left, [], `the demo left processes behind; it wrote:\n${log()}`);
-  assert.equal(child.signalCode, null);
+  const left = await survivorsOf(family, REAP_MS);
+  for (const { pid } of left) process.kill(pid, 'SIGKILL');
+  assert.deepEqual(left, [], `${signal} left processes behind; ${wrote()}`);
+  assert.ok(took < STOP_MS, `${signal} took ${took} ms to end the demo; ${wrote()}`);
+  assert.deepEqual(end, signal === 'SIGKILL' ? { code: null, signal } : { code: 0, signal: null });
 }
 
 /** Words to one command line, quoted as a shell would need it. */
