@@ -202,19 +202,11 @@ test('Basic credentials are read with and without percent-encoding, and never mi
 });
 
 test('discovery documents name one issuer, S256, none, and no OpenID', () => {
-<<<<<<< HEAD
   const metadata = authorizationServerMetadata(ORIGIN, { documents: true, advertiseIss: true });
   assert.equal(metadata.issuer, ORIGIN);
   assert.deepEqual(metadata.code_challenge_methods_supported, ['S256']);
   assert.ok((metadata.token_endpoint_auth_methods_supported as string[]).includes('none'));
   assert.ok((metadata.scopes_supported as string[]).includes('offline_access'));
-=======
-  const metadata = authorizationServerMetadata(ORIGIN);
-  assert.equal(metadata.issuer, ORIGIN);
-  assert.deepEqual(metadata.code_challenge_methods_supported, ['S256']);
-  assert.ok((metadata.token_endpoint_auth_methods_supported as string[]).includes('none'));
-  assert.ok((metadata.scopes_supported as string[]).includes('offline_access'));
->>>>>>> main
   const resource = protectedResourceMetadata(`${ORIGIN}/mcp`, ORIGIN);
   assert.deepEqual(resource.authorization_servers, [ORIGIN]);
   assert.deepEqual(resource.scopes_supported, ['mcp']);
