@@ -37,7 +37,7 @@ export interface StopGrace {
 }
 
 /** Together under 2 s, so that Ctrl-C and a restart are quick; nothing is in flight when a child is stopped. */
-export const STOP_GRACE: StopGrace = { eofMs: 700, termMs: 800 };
+export const STOP_GRACE: StopGrace = { eofMs: 500, termMs: 500 };
 const MAX_STDERR_LINE_BYTES = 64 * 1024;
 /** Lines that may wait for a child that does not read; beyond it, writing is refused. */
 const MAX_UNREAD_LINES = 4;

@@ -26,7 +26,8 @@ export async function guardedFetch(
   try {
     const response = await fetch(url, {
       method,
-      headers,
+      // A kept connection may be closed by the peer just as we write: a refresh would be lost without a trace.
+      headers: { ...headers, Connection: 'close' },
       // Followed, a redirect would carry the Authorization header along.
       redirect: 'manual',
       signal: AbortSignal.timeout(timeoutMs),

@@ -7,6 +7,7 @@ import {
   isArrayAt,
   isObjectAt,
   isStringAt,
+  isTextAt,
   membersOf,
   type ScanFault,
   type Span,
@@ -60,11 +61,12 @@ const SUBJECTS: ReadonlyMap<string, 'progressToken' | 'requestId'> = new Map([
 export function readMessage(bytes: Buffer): Message | Invalid {
   const at = skipSpace(bytes, 0);
   if (!isObjectAt(bytes, at)) return invalid('a message is a JSON object');
-  const top = membersOf(bytes, at, TOP);
-  if (typeof top === 'string') return invalid(FAULTS[top]);
-  if (skipSpace(bytes, top.end) !== bytes.length) return invalid(FAULTS.malformed);
+  const scanned = membersOf(bytes, at, TOP);
+  if (typeof scanned === 'string') return invalid(FAULTS[scanned]);
+  const top = scanned.members;
+  if (skipSpace(bytes, scanned.end) !== bytes.length) return invalid(FAULTS.malformed);
   const id = top.id !== undefined && isId(bytes, top.id) ? rawAt(bytes, top.id) : undefined;
-  if (top.jsonrpc === undefined || textAt(bytes, top.jsonrpc) !== '2.0') {
+  if (top.jsonrpc === undefined || !isTextAt(bytes, top.jsonrpc, '2.0')) {
     return invalid('"jsonrpc" must be "2.0"', id);
   }
   if (top.method === undefined) {
@@ -163,9 +165,9 @@ function spanAt(
   let span = from;
   for (const name of path) {
     if (span === undefined || !isObjectAt(bytes, span.start)) return undefined;
-    const members = membersOf(bytes, span.start, [name]);
-    if (typeof members === 'string') return members;
-    span = members[name];
+    const scanned = membersOf(bytes, span.start, [name]);
+    if (typeof scanned === 'string') return scanned;
+    span = scanned.members[name];
   }
   return span !== undefined && isId(bytes, span) ? span : undefined;
 }

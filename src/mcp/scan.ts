@@ -9,7 +9,11 @@ export interface Span {
   readonly end: number;
 }
 
-export type Members<Name extends string> = { readonly end: number } & { readonly [N in Name]?: Span };
+export interface ScannedObject<Name extends string> {
+  readonly members: { readonly [N in Name]?: Span };
+  readonly end: number;
+}
+
 export type ScanFault = 'malformed' | 'duplicate';
 
 const QUOTE = 0x22;
@@ -24,7 +28,7 @@ const CLOSE_BRACE = 0x7d;
 const BRACKET_BIT = 0x20;
 /** Below this, looking at each byte beats a native call. */
 const SHORT = 64;
-/** No name we look for is longer than this, even with each character written as `\uXXXX`. */
+/** No text we look for is longer than this, even with each character written as `\uXXXX`. */
 const LONGEST_NAME = 96;
 
 /** The members among `names` of the object that starts at `at`, and where it ends. A name met twice is a fault. */
@@ -32,11 +36,11 @@ export function membersOf<Name extends string>(
   bytes: Buffer,
   at: number,
   names: readonly Name[],
-): Members<Name> | ScanFault {
+): ScannedObject<Name> | ScanFault {
   if (bytes[at] !== OPEN_BRACE) return 'malformed';
-  const found: Partial<Record<Name, Span>> = {};
+  const members: Partial<Record<Name, Span>> = {};
   let i = skipSpace(bytes, at + 1);
-  if (bytes[i] === CLOSE_BRACE) return { ...found, end: i + 1 };
+  if (bytes[i] === CLOSE_BRACE) return { members, end: i + 1 };
   for (;;) {
     const keyEnd = bytes[i] === QUOTE ? endOfString(bytes, i) : -1;
     if (keyEnd === -1) return 'malformed';
@@ -45,13 +49,14 @@ export function membersOf<Name extends string>(
     const start = skipSpace(bytes, colon + 1);
     const end = endOfValue(bytes, start);
     if (end === -1) return 'malformed';
-    const name = readName(bytes, i, keyEnd, names);
+    const key = { start: i, end: keyEnd };
+    const name = names.find((known) => isTextAt(bytes, key, known));
     if (name !== undefined) {
-      if (found[name] !== undefined) return 'duplicate';
-      found[name] = { start, end };
+      if (members[name] !== undefined) return 'duplicate';
+      members[name] = { start, end };
     }
     i = skipSpace(bytes, end);
-    if (bytes[i] === CLOSE_BRACE) return { ...found, end: i + 1 };
+    if (bytes[i] === CLOSE_BRACE) return { members, end: i + 1 };
     if (bytes[i] !== COMMA) return 'malformed';
     i = skipSpace(bytes, i + 1);
   }
@@ -96,15 +101,21 @@ export function textAt(bytes: Buffer, span: Span): string | undefined {
   }
 }
 
-function readName<Name extends string>(
-  bytes: Buffer,
-  start: number,
-  end: number,
-  names: readonly Name[],
-): Name | undefined {
-  if (end - start > LONGEST_NAME) return undefined;
-  const text = textAt(bytes, { start, end });
-  return names.find((name) => name === text);
+/** Whether the string at `span` is `text`, without making a string of it where nothing is escaped. */
+export function isTextAt(bytes: Buffer, span: Span, text: string): boolean {
+  const { start, end } = span;
+  if (end - start !== text.length + 2) {
+    return end - start <= LONGEST_NAME && hasEscape(bytes, span) && textAt(bytes, span) === text;
+  }
+  if (bytes[start] !== QUOTE) return false;
+  for (let i = 0; i < text.length; i += 1) if (bytes[start + 1 + i] !== text.charCodeAt(i)) return false;
+  return true;
+}
+
+/** An escape makes a text longer, so a name of the right length holds none. */
+function hasEscape(bytes: Buffer, { start, end }: Span): boolean {
+  for (let i = start; i < end; i += 1) if (bytes[i] === BACKSLASH) return true;
+  return false;
 }
 
 /** Where the value that starts at `at` ends, or -1. Nesting is a counter, so depth costs no stack. */

@@ -111,7 +111,8 @@ describe('the end', () => {
   });
 
   test('leaves no process behind even when the demo is killed', async () => {
-    await using demo = await startDemo({ server: STUBBORN });
+    using temporary = makeFolder(); // nobody is left to empty it
+    await using demo = await startDemo({ server: STUBBORN, env: { TMPDIR: temporary.path } });
     await using _app = await connectV1(demo.mcpUrl, demo.user('alice'));
     await demo.end('SIGKILL');
   });

@@ -5,22 +5,18 @@ import { describe, test } from 'node:test';
 import { createRecordingLog } from '../../src/base/log.js';
 import { Secret } from '../../src/base/secret.js';
 import { type ForgejoOptions as StandInOptions, startForgejo } from '../../src/demo/forgejo/forgejo.js';
-import { createForgejo } from '../../src/identity/forgejo.js';
+import { createForgejo, type ForgejoOptions } from '../../src/identity/forgejo.js';
 import { judgeVersion } from '../../src/identity/forgejo-version.js';
 import { isIdentityFault, type UpstreamTokens } from '../../src/oauth/identity.js';
 import { Browser, signIn } from '../support/browser.js';
 
 const CALLBACK = 'http://127.0.0.1:1/oauth/callback';
 
-async function upstream(
-  options: StandInOptions = {},
-  allowed: { users?: string[]; orgs?: string[] } = {},
-  timeoutMs = 10_000,
-) {
+async function upstream(options: StandInOptions = {}, allowed: { users?: string[]; orgs?: string[] } = {}) {
   const standIn = await startForgejo(options);
   const { clientId, clientSecret } = standIn.createApplication({ name: 'broker', redirectUris: [CALLBACK] });
   const logged: string[] = [];
-  const forgejo = createForgejo({
+  const settings: ForgejoOptions = {
     url: standIn.url,
     clientId,
     clientSecret: new Secret(clientSecret),
@@ -28,10 +24,11 @@ async function upstream(
     scopes: ['read:user', 'write:repository', 'read:organization'],
     allowedUsers: allowed.users ?? [],
     allowedOrgs: allowed.orgs ?? [],
-    timeoutMs,
+    timeoutMs: 30_000,
     now: Date.now,
     log: createRecordingLog((_level, event) => logged.push(event)),
-  });
+  };
+  const forgejo = createForgejo(settings);
   const code = async (login: string, browser = new Browser()) => {
     const person = standIn.users.find((user) => user.login === login);
     assert.ok(person);
@@ -46,7 +43,17 @@ async function upstream(
     assert.ok(!isIdentityFault(tokens), JSON.stringify(tokens));
     return tokens;
   };
-  return { standIn, forgejo, code, tokensOf, clientId, logged, [Symbol.asyncDispose]: () => standIn.close() };
+  const impatient = createForgejo({ ...settings, timeoutMs: 500 });
+  return {
+    standIn,
+    forgejo,
+    impatient,
+    code,
+    tokensOf,
+    clientId,
+    logged,
+    [Symbol.asyncDispose]: () => standIn.close(),
+  };
 }
 
 const kind = (outcome: object | undefined) =>
@@ -125,14 +132,14 @@ describe('a Forgejo that is down, slow or strange decides nothing', () => {
   const FAULTS = ['hang', 'badGateway', 'reset', 'loseAnswer'] as const;
   for (const fault of FAULTS) {
     test(`${fault} at any endpoint means unreachable`, async () => {
-      await using it = await upstream({}, {}, 2_000);
+      await using it = await upstream();
       const tokens = await it.tokensOf('alice');
       it.standIn.faults[fault]();
       const outcomes = await Promise.all([
-        it.forgejo.check(),
-        it.forgejo.refresh(tokens.refresh ?? new Secret('')),
-        it.forgejo.identify(tokens.access),
-        it.forgejo.redeemCode('x', 'y'),
+        it.impatient.check(),
+        it.impatient.refresh(tokens.refresh ?? new Secret('')),
+        it.impatient.identify(tokens.access),
+        it.impatient.redeemCode('x', 'y'),
       ]);
       assert.deepEqual(outcomes.map(kind), Array(4).fill('unreachable'));
     });

@@ -73,6 +73,7 @@ async function endCommand(command: Command, signal: NodeJS.Signals): Promise<voi
   const end = await command.ended;
   clearTimeout(killer);
   const took = Math.round(performance.now() - started);
+  process.stderr.write(command.stderr); // only complaints are logged: they explain a test that failed
   const left = await survivorsOf(family, REAP_MS);
   for (const { pid } of left) process.kill(pid, 'SIGKILL');
   assert.deepEqual(left, [], `${signal} left processes behind; ${wrote()}`);

@@ -2,7 +2,7 @@
  * A stand-in Forgejo on a loopback port: the OAuth provider, the login and consent pages and the little API the demo needs,
  * as the real one answers them on the wire. It keeps everything in memory and is no Forgejo in any other respect.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
@@ -81,7 +81,9 @@ export async function startForgejo(options: ForgejoOptions = {}): Promise<StandI
   if (stateFile !== undefined && existsSync(stateFile)) instance.load(readFileSync(stateFile));
   else addUsers(instance, options.users ?? demoUsers());
   const save = () => {
-    if (stateFile !== undefined) writeFileSync(stateFile, instance.save(), { mode: 0o600 });
+    if (stateFile === undefined) return;
+    writeFileSync(`${stateFile}.new`, instance.save(), { mode: 0o600 });
+    renameSync(`${stateFile}.new`, stateFile);
   };
   const createApplication = ({ name, redirectUris, confidential = true }: NewApplication) => {
     const { clientId, clientSecret } = instance.addApplication({
