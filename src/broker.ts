@@ -166,6 +166,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     repeat(MINUTE, stop.signal, log, () => {
       pending.sweep();
       assertions.sweep();
+      return sessions.closeGone((grants) => store.missingGrants(grants));
     });
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
     const server = keep(await listen(app, config.listen));

@@ -89,7 +89,7 @@ export function loadConfig(
   const config: Config = {
     publicUrl: read.publicUrl('BROKER_PUBLIC_URL'),
     listen: read.listen('BROKER_LISTEN', '127.0.0.1:8080'),
-    database: read.database('BROKER_DATABASE', './data/broker.db'),
+    database: readDatabase(read),
     lifetimes: {
       accessTokenSeconds: read.integer('BROKER_ACCESS_TOKEN_SECONDS', 3600, 60),
       refreshTokenSeconds: read.integer('BROKER_REFRESH_TOKEN_SECONDS', 7_776_000, 3600),
@@ -132,6 +132,20 @@ export function loadConfig(
     ),
   };
   return problems.length > 0 ? { problems } : { config: Object.freeze(config), secrets };
+}
+
+/** The one setting of commands that look into the store beside a broker that runs. */
+export function loadDatabase(
+  env: Environment,
+  readFile: ReadFile,
+): { readonly database: string } | { readonly problems: readonly string[] } {
+  const problems: string[] = [];
+  const database = readDatabase(new EnvironmentReader(env, readFile, problems));
+  return problems.length > 0 ? { problems } : { database };
+}
+
+function readDatabase(read: EnvironmentReader): string {
+  return read.database('BROKER_DATABASE', './data/broker.db');
 }
 
 function readSandbox(read: EnvironmentReader): 'auto' | 'none' {

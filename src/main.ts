@@ -4,7 +4,10 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { StartProblem, startBroker } from './broker.js';
+import { NOUNS, runAdmin } from './cli/admin.js';
 import { runDemo } from './cli/demo.js';
+import type { Noun } from './cli/desk.js';
+import { CommandProblem, refusing, UsageProblem } from './cli/problems.js';
 import { loadConfig } from './config.js';
 
 const USAGE = `usage: fjmcp-broker <command>
@@ -16,17 +19,25 @@ const USAGE = `usage: fjmcp-broker <command>
                --data DIR          keep the state in DIR (default: a temporary folder)
                --server "CMD ARGS" another stdio MCP server as the child
                --json              print one JSON line when ready instead of text
+  clients    the OAuth clients: list, show, add, revoke
+  grants     which user let which client in: list, show, revoke
+  users      who has signed in: list, show, revoke
+  audit      what happened: list, show
+               these four work while the broker runs, read BROKER_DATABASE alone, print JSON
+               with --json, and say more with --help
   version    print the version
   help       print this
 `;
 
 const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
 
-/** A command line that says nothing we can do; its message is all there is to say. */
-class UsageProblem extends Error {}
+const readFile = (path: string) => readFileSync(path, 'utf8');
+const print = (text: string) => void process.stdout.write(text);
 
 async function main(argv: readonly string[]): Promise<number> {
   const [command, ...args] = argv;
+  const noun = command !== undefined && Object.hasOwn(NOUNS, command) ? NOUNS[command] : undefined;
+  if (noun !== undefined) return admin(noun, args);
   switch (args.includes('--help') ? 'help' : command) {
     case 'serve':
       if (args.length > 0) throw new UsageProblem('serve takes no options, but environment variables');
@@ -35,12 +46,12 @@ async function main(argv: readonly string[]): Promise<number> {
       return demo(args);
     case 'version':
     case '--version':
-      process.stdout.write(`${version()}\n`);
+      print(`${version()}\n`);
       return EXIT.ok;
     case 'help':
     case '--help':
     case '-h':
-      process.stdout.write(USAGE);
+      print(USAGE);
       return EXIT.ok;
     case undefined:
       process.stderr.write(USAGE);
@@ -52,7 +63,7 @@ async function main(argv: readonly string[]): Promise<number> {
 
 async function serve(): Promise<number> {
   const stopped = signalled();
-  const loaded = loadConfig(process.env, (path) => readFileSync(path, 'utf8'));
+  const loaded = loadConfig(process.env, readFile);
   if ('problems' in loaded) {
     process.stderr.write(`The configuration has ${loaded.problems.length} problem(s):\n`);
     for (const problem of loaded.problems) process.stderr.write(`  ${problem}\n`);
@@ -60,6 +71,15 @@ async function serve(): Promise<number> {
   }
   await using _broker = await startBroker(loaded, { now: Date.now, random: randomBytes });
   await stopped;
+  return EXIT.ok;
+}
+
+async function admin(noun: Noun, args: readonly string[]): Promise<number> {
+  // Whoever reads us, such as head, may have read enough; any other failure to write is one.
+  process.stdout.on('error', (error) =>
+    process.exit('code' in error && error.code === 'EPIPE' ? EXIT.ok : EXIT.failed),
+  );
+  await runAdmin(noun, args, { env: process.env, readFile, print, now: Date.now, random: randomBytes });
   return EXIT.ok;
 }
 
@@ -76,7 +96,7 @@ async function demo(args: readonly string[]): Promise<number> {
       path: process.env.PATH,
       env: Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('BROKER_'))),
       node: process.execPath,
-      print: (text) => process.stdout.write(text),
+      print,
       now: Date.now,
       random: randomBytes,
     },
@@ -86,8 +106,8 @@ async function demo(args: readonly string[]): Promise<number> {
 }
 
 function parseDemoArgs(args: string[]) {
-  try {
-    const { values } = parseArgs({
+  const { values } = refusing(() =>
+    parseArgs({
       args,
       options: {
         port: { type: 'string', default: '8080' },
@@ -96,13 +116,9 @@ function parseDemoArgs(args: string[]) {
         server: { type: 'string' },
         json: { type: 'boolean', default: false },
       },
-    });
-    return values;
-  } catch (cause) {
-    // What follows the first sentence is about positional arguments, which we have none of.
-    const [sentence] = String(cause instanceof Error ? cause.message : cause).split(/\.?\s*\n|\. /);
-    throw new UsageProblem(sentence, { cause });
-  }
+    }),
+  );
+  return values;
 }
 
 function parsePort(option: string, text: string): number {
@@ -127,8 +143,12 @@ function signalled(): Promise<unknown> {
 /** What the caller or the system is the cause of is a line; what we are the cause of shows where it broke. */
 function describeFailure(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  if (error instanceof UsageProblem) return `${error.message} (--help lists what there is)`;
-  return error instanceof StartProblem || 'syscall' in error ? error.message : (error.stack ?? error.message);
+  if (error instanceof UsageProblem)
+    return error.usage === undefined
+      ? `${error.message} (--help lists what there is)`
+      : `${error.message}\n\n${error.usage.trimEnd()}`;
+  const told = error instanceof StartProblem || error instanceof CommandProblem;
+  return told || 'syscall' in error ? error.message : (error.stack ?? error.message);
 }
 
 main(process.argv.slice(2)).then(

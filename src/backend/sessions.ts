@@ -7,7 +7,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, SECOND } from '../base/clock.js';
-import { type Caller, type Randomness, randomId, type SessionId } from '../base/ids.js';
+import { type Caller, type GrantId, type Randomness, randomId, type SessionId } from '../base/ids.js';
 import type { Log, LogFields } from '../base/log.js';
 import type { RequestMessage } from '../mcp/message.js';
 import type { RpcError } from '../mcp/protocol.js';
@@ -108,6 +108,14 @@ export class Sessions implements AsyncDisposable {
     for (const session of this.#sessions.values()) {
       if (matches(session.caller)) session.close(failures.sessionClosed);
     }
+  }
+
+  /** Asks which grants of the open sessions are no more, and closes their sessions. */
+  async closeGone(missing: (grants: readonly GrantId[]) => Promise<readonly GrantId[]>): Promise<void> {
+    const open = new Set([...this.#sessions.values()].map(({ caller }) => caller.grantId));
+    if (open.size === 0) return;
+    const gone = new Set(await missing([...open]));
+    this.closeWhere(({ grantId }) => gone.has(grantId));
   }
 
   sweep(): void {

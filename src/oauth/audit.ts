@@ -8,10 +8,12 @@ export type AuditId = Brand<string, 'AuditId'>;
 export const AUDIT_KINDS = [
   'client.registered',
   'client.refused',
+  'client.removed',
   'authorization.refused',
   'sign_in.refused',
   'grant.made',
   'grant.revoked',
+  'user.revoked',
   'code.replayed',
   'refresh.reused',
   'token.revoked',

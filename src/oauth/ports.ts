@@ -113,6 +113,9 @@ export interface OAuthStore {
   /** Revokes a token if it is this client's: an access token alone, a refresh token with its whole grant (RFC 7009 §2.1). */
   revokeToken(hash: Sha256, clientId: ClientId): Promise<GrantId | undefined>;
 
+  /** Which of these grants are no more, whoever ended them: another process may have. */
+  missingGrants(ids: readonly GrantId[]): Promise<readonly GrantId[]>;
+
   /** Deletes what is expired or abandoned; returns how many rows went. */
   sweep(now: number): Promise<number>;
 }

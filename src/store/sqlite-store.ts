@@ -88,6 +88,14 @@ export function openSqliteStore(path: string): SqliteStore {
 
     revokeToken: async (hash, clientId) => write((tx) => revokeToken(tx, hash, clientId)),
 
+    async missingGrants(ids: readonly GrantId[]): Promise<readonly GrantId[]> {
+      // One parameter, however many ids: SQLite counts them.
+      const asked = sql`json_each(${JSON.stringify(ids)})`;
+      const kept = db.select({ id: grants.id }).from(grants);
+      const rows = db.all<{ value: GrantId }>(sql`select value from ${asked} where value not in ${kept}`);
+      return rows.map(({ value }) => value);
+    },
+
     sweep: async (now) => write((tx) => sweep(tx, now)),
 
     async findCredential(userId: UserId): Promise<Credential | undefined> {

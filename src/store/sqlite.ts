@@ -2,13 +2,15 @@
  * Opens the SQLite file. Two drivers with one API: better-sqlite3, and libsql where the former cannot load
  * (its binary needs Node-API 10, which Node has from 22.14 on; on an older one it kills the process).
  */
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Database } from 'better-sqlite3';
+import { sql } from 'drizzle-orm';
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator';
 import { BetterSQLiteSession } from 'drizzle-orm/better-sqlite3/session';
+import { readMigrationFiles } from 'drizzle-orm/migrator';
 import { BaseSQLiteDatabase, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core';
 
 type RunResult = { readonly changes: number };
@@ -28,24 +30,48 @@ export function openSqlite(path: string): OpenedSqlite {
     // Made by hand so that it is private from its first byte; SQLite gives -wal and -shm the same mode.
     closeSync(openSync(path, 'a', 0o600));
   }
+  const opened = open(path);
+  opened.connection.pragma('journal_mode = WAL');
+  migrate(opened.db as unknown as Parameters<typeof migrate>[0], { migrationsFolder: MIGRATIONS });
+  return opened;
+}
+
+/**
+ * Opens a database that a broker made, beside that broker. Never makes or migrates one: under a broker that runs, the
+ * schema must not change. Throws when there is none, or one of another version.
+ */
+export function openExistingSqlite(path: string): OpenedSqlite {
+  if (!existsSync(path)) throw new Error('there is no such file');
+  const opened = open(path);
+  try {
+    checkSchema(opened.db);
+    return opened;
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+function checkSchema(db: Sqlite): void {
+  const [table] = db.all(sql`select 1 from sqlite_master where name = '__drizzle_migrations'`);
+  if (table === undefined) throw new Error('it is no database of this broker');
+  const [last] = db.all<{ at: number | null }>(sql`select max(created_at) as at from __drizzle_migrations`);
+  const ours = readMigrationFiles({ migrationsFolder: MIGRATIONS }).at(-1)?.folderMillis ?? 0;
+  const theirs = Number(last?.at ?? 0);
+  if (theirs < ours)
+    throw new Error('it is of an older version; start the broker once to bring it up to date');
+  if (theirs > ours) throw new Error('it is of a newer version than this program');
+}
+
+function open(path: string): OpenedSqlite & { readonly connection: Database } {
   const connection = connect(path);
-  for (const pragma of [
-    'busy_timeout = 5000',
-    'journal_mode = WAL',
-    'synchronous = FULL',
-    'foreign_keys = ON',
-  ]) {
+  for (const pragma of ['busy_timeout = 5000', 'synchronous = FULL', 'foreign_keys = ON']) {
     connection.pragma(pragma);
   }
   const dialect = new SQLiteSyncDialect();
-  const db = new BaseSQLiteDatabase(
-    'sync',
-    dialect,
-    new BetterSQLiteSession(connection, dialect, undefined),
-    undefined,
-  );
-  migrate(db as unknown as Parameters<typeof migrate>[0], { migrationsFolder: MIGRATIONS });
-  return { db: db as unknown as Sqlite, close: () => connection.close() };
+  const session = new BetterSQLiteSession(connection, dialect, undefined);
+  const db = new BaseSQLiteDatabase('sync', dialect, session, undefined);
+  return { connection, db: db as unknown as Sqlite, close: () => connection.close() };
 }
 
 function connect(path: string): Database {
