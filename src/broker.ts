@@ -21,6 +21,7 @@ import { type IdentityProvider, isIdentityFault } from './oauth/identity.js';
 import { PendingAuthorizations } from './oauth/pending.js';
 import { SignIn } from './oauth/sign-in.js';
 import { Tokens } from './oauth/tokens.js';
+import { isPassingFailure } from './store/sqlite-errors.js';
 import { openSqliteStore } from './store/sqlite-store.js';
 
 /** What the outside world gives: time and chance. */
@@ -147,6 +148,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
         scopes: forgejo.scopes,
         operator: config.operator || new URL(publicUrl).host,
       },
+      isPassing: isPassingFailure,
       store,
       clients,
       tokens,

@@ -22,6 +22,8 @@ export interface AppDeps extends Omit<SignInRoutesDeps, 'upstream'>, TokenRoutes
   readonly trustedProxies: BlockList;
   readonly allowedOrigins: AllowedOrigins;
   readonly upstream: Upstream;
+  /** Whether an exception is no bug and may pass, such as a store that is locked or has no room. */
+  readonly isPassing: (error: unknown) => boolean;
   /** The MCP endpoints, as a sub-application. */
   readonly mcp: Hono<NodeEnv>;
   readonly random: Randomness;
@@ -33,6 +35,8 @@ const LIMITED_PATHS: Readonly<Record<keyof typeof RATE_LIMITS, readonly string[]
   authorize: ['/oauth/authorize', '/authorize', '/oauth/consent', '/oauth/callback'],
   token: ['/oauth/token', '/token', '/oauth/revoke', '/revoke', '/oauth/introspect', '/oauth/introspect'],
 };
+
+const RETRY_SECONDS = '5';
 
 /** Paths that take tokens and never cookies: any page may call them, so they speak CORS. */
 const TOKEN_PATHS = [
@@ -70,13 +74,13 @@ export function createApp(deps: AppDeps): Hono<NodeEnv> {
   app.onError((error, c) => {
     const incident = randomId<string>(random, 'in_');
     log.error('request.failed', { incident, path: c.req.path, error: describeError(error) });
-    return failed(c, incident);
+    return failed(c, incident, deps.isPassing(error));
   });
   return app;
 }
 
 /** What broke is the operator's to know; the caller gets an id to quote, in the form its endpoint speaks. */
-function failed(c: Context, incident: string): Response | Promise<Response> {
+function failed(c: Context, incident: string, passing: boolean): Response | Promise<Response> {
   const { path } = c.req;
   if (path.startsWith('/mcp')) {
     const error = { code: -32603, message: `Internal error (${incident})` };
@@ -85,5 +89,10 @@ function failed(c: Context, incident: string): Response | Promise<Response> {
   if (['/oauth/authorize', '/oauth/consent', '/oauth/callback', '/authorize', '/'].includes(path)) {
     return renderPage(c, 500, incidentPage(incident));
   }
-  return c.json({ error: 'server_error', error_description: `Internal error (${incident}).` }, 500);
+  c.header('Cache-Control', 'no-store');
+  const error_description = `Internal error (${incident}).`;
+  if (!passing) return c.json({ error: 'server_error', error_description }, 500);
+  // The SDKs answer a `server_error` with a new sign-in; this code they report, and keep their tokens.
+  c.header('Retry-After', RETRY_SECONDS);
+  return c.json({ error: 'temporarily_unavailable', error_description }, 503);
 }
