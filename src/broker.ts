@@ -2,7 +2,7 @@
 import { isLaunchFault, resolveCommand, type UpstreamSource } from './backend/launch.js';
 import { Sessions } from './backend/sessions.js';
 import { type Clock, MINUTE, SECOND } from './base/clock.js';
-import type { Randomness } from './base/ids.js';
+import type { GrantId, Randomness } from './base/ids.js';
 import { createLog, describeError, type Log } from './base/log.js';
 import { type PublicNetwork, publicFetch } from './base/public-fetch.js';
 import type { LoadedConfig } from './config.js';
@@ -19,6 +19,7 @@ import { ClientDocuments } from './oauth/client-documents.js';
 import { ClientRegistry } from './oauth/client-registry.js';
 import { type IdentityProvider, isIdentityFault } from './oauth/identity.js';
 import { PendingAuthorizations } from './oauth/pending.js';
+import type { CredentialStore } from './oauth/ports.js';
 import { SignIn } from './oauth/sign-in.js';
 import { Tokens } from './oauth/tokens.js';
 import { isPassingFailure } from './store/sqlite-errors.js';
@@ -75,7 +76,14 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       log,
     });
     await checkUpstream(identity, log);
-    const credentials = new Credentials({ store, identity, keys, now, log });
+    const credentials = new Credentials({
+      store,
+      identity,
+      keys,
+      onSignedOut: (user) => sessions.closeWhere(({ userId }) => userId === user),
+      now,
+      log,
+    });
     const names = config.servers.map(({ name }) => name);
     const resources = {
       origin: publicUrl,
@@ -96,7 +104,17 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       now,
     });
     const clients = new ClientRegistry({ store, documents, assertions });
-    const tokens = new Tokens({ store, audit, resources, lifetimes, now, random });
+    const onGrantRevoked = (grant: GrantId) => sessions.closeWhere(({ grantId }) => grantId === grant);
+    const tokens = new Tokens({
+      store,
+      audit,
+      knowsKey: (keyId) => keys.knows(keyId),
+      onGrantRevoked,
+      resources,
+      lifetimes,
+      now,
+      random,
+    });
     const pending = new PendingAuthorizations({
       now,
       random,
@@ -117,6 +135,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       log,
     });
     reportMissingCommands(config, log);
+    await reportLostKeys(store, keys, log);
     const sessions = keep(
       new Sessions({
         servers: config.servers,
@@ -160,7 +179,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
         servers: names,
         maxMessageBytes: limits.maxMessageBytes,
       }),
-      onGrantRevoked: (grant) => sessions.closeWhere(({ grantId }) => grantId === grant),
+      onGrantRevoked,
       now,
       random,
       log,
@@ -171,7 +190,10 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       return sessions.closeGone((grants) => store.missingGrants(grants));
     });
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
-    const server = keep(await listen(app, config.listen));
+    const server = await listen(app, config.listen, { idleMs: (limits.requestSeconds + 60) * SECOND });
+    stop.signal.addEventListener('abort', () => server.stopListening(), { once: true });
+    // Closed after the sessions, so that calls in flight still get the error that says so.
+    closers.splice(closers.indexOf(sessions), 0, server);
     log.info('broker.ready', { publicUrl, listen: config.listen, servers: names, forgejo: forgejo.url });
     return { port: server.port, [Symbol.asyncDispose]: close };
   } catch (error) {
@@ -180,9 +202,9 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
   }
 }
 
-async function listen(...[app, address]: Parameters<typeof listenHttp>): Promise<HttpServer> {
+async function listen(...[app, address, options]: Parameters<typeof listenHttp>): Promise<HttpServer> {
   try {
-    return await listenHttp(app, address);
+    return await listenHttp(app, address, options);
   } catch (cause) {
     throw new StartProblem(`BROKER_LISTEN: cannot listen (${describeError(cause)})`, { cause });
   }
@@ -202,6 +224,14 @@ async function checkUpstream(identity: IdentityProvider, log: Log): Promise<void
   if (unfit?.kind === 'misconfigured') throw new StartProblem(`FORGEJO_URL: ${unfit.detail}`);
   if (unfit !== undefined)
     log.warn('upstream.unreachable', { upstream: identity.issuer, detail: unfit.detail });
+}
+
+/** Credentials that no key opens: their users must sign in again, unless the operator brings the key back. */
+async function reportLostKeys(store: CredentialStore, keys: KeyRing, log: Log): Promise<void> {
+  for (const [key, credentials] of await store.countCredentialsByKey()) {
+    if (!keys.knows(key))
+      log.error('credentials.sealed', { key, credentials, remedy: 'BROKER_ENCRYPTION_KEY' });
+  }
 }
 
 function reportMissingCommands({ servers, path }: LoadedConfig['config'], log: Log): void {
@@ -233,8 +263,12 @@ function upstreamSource(credentials: Credentials, url: string): UpstreamSource {
       case 'scope_conflict':
         return { fault: 'signed-out', message: 'The sign-in at Forgejo has ended. Sign in again.' };
       case 'unreachable':
-      case 'misconfigured':
         return { fault: 'unreachable', message: 'Forgejo does not answer. Try again later.' };
+      case 'misconfigured':
+        return {
+          fault: 'unreachable',
+          message: 'Forgejo refuses this broker. Its operator finds why in the log.',
+        };
     }
   };
 }

@@ -69,7 +69,11 @@ async function serve(): Promise<number> {
     for (const problem of loaded.problems) process.stderr.write(`  ${problem}\n`);
     return EXIT.usage;
   }
-  await using _broker = await startBroker(loaded, { now: Date.now, random: randomBytes });
+  const starting = startBroker(loaded, { now: Date.now, random: randomBytes });
+  // A start that waits for Forgejo must not hold up a stop.
+  const broker = await Promise.race([starting, stopped.then(() => undefined)]);
+  if (broker === undefined) return EXIT.ok;
+  await using _broker = broker;
   await stopped;
   return EXIT.ok;
 }

@@ -121,7 +121,7 @@ export function resolveCommand(command: string, path: string): string | LaunchFa
   for (const folder of path.split(delimiter).filter(isAbsolute)) {
     if (isExecutable(join(folder, command))) return join(folder, command);
   }
-  return { launchFault: `command "${command}" was not found in PATH (${path})` };
+  return { launchFault: `command "${command}" was not found in PATH` };
 }
 
 export function isLaunchFault(value: string | readonly string[] | LaunchFault): value is LaunchFault {

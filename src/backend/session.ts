@@ -49,6 +49,7 @@ export interface SessionHost {
   readonly now: Clock;
   readonly log: Log;
   readonly requestMs: number;
+  readonly maxQueuedBytes: number;
   launch(session: Session, events: ChildEvents): Promise<Launched | RpcError>;
   closed(session: Session): void;
 }
@@ -185,8 +186,7 @@ export class Session {
       case 'closed':
         return failures.sessionClosed;
       case 'starting':
-        this.#state.queue.push(line);
-        return undefined;
+        return this.#enqueue(this.#state.queue, line) === 'clogged' ? failures.childNotReading : undefined;
       case 'live':
         this.#confirm();
         return this.#write(line) === 'clogged' ? failures.childNotReading : undefined;
@@ -200,10 +200,18 @@ export class Session {
   }
 
   #write(line: Buffer): 'clogged' | undefined {
-    if (this.#state.is === 'starting') this.#state.queue.push(line);
+    if (this.#state.is === 'starting') return this.#enqueue(this.#state.queue, line);
     if (this.#state.is !== 'live') return undefined;
     // To a child that has just ended nothing is written; its end, on its way to us, answers the call.
     return this.#state.run.child?.write(line) === 'clogged' ? 'clogged' : undefined;
+  }
+
+  /** What waits for a child that is starting is bounded like what waits for one that does not read. */
+  #enqueue(queue: Buffer[], line: Buffer): 'clogged' | undefined {
+    const waiting = queue.reduce((bytes, { length }) => bytes + length, 0);
+    if (queue.length >= MAX_CALLS || waiting > this.#host.maxQueuedBytes) return 'clogged';
+    queue.push(line);
+    return undefined;
   }
 
   /** Clients lose this notification on the way (another connection, no session id); the child needs it all the same. */

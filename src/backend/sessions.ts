@@ -2,7 +2,7 @@
  * The sessions of this process and the children they may have. It decides who may use which session, how many children
  * run at once, and who goes to sleep to make room; what is said in a session is not its business.
  */
-import { mkdtempSync } from 'node:fs';
+import { mkdirSync, mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -88,6 +88,7 @@ export class Sessions implements AsyncDisposable {
       now,
       log,
       requestMs: limits.requestMs,
+      maxQueuedBytes: limits.maxMessageBytes,
       launch: (asking, events) => this.#launch(asking, events, log),
       closed: (closed) => this.#sessions.delete(closed.id),
     });
@@ -157,6 +158,8 @@ export class Sessions implements AsyncDisposable {
     const access = await upstream(caller.userId);
     if ('fault' in access) return failures.upstreamFailed(access);
     if (slot.session.state === 'closed') return failures.sessionClosed;
+    // Again, because a cleaner of the temporary folder may have removed it in quiet times.
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     const home = mkdtempSync(join(this.#folder, 'home-'));
     const stderr = new StderrLog(log, now);
     const child = new Child({

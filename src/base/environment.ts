@@ -57,11 +57,12 @@ export class EnvironmentReader {
       this.complain(name, `is set twice; keep either ${name} or ${name}_FILE`);
     }
     if (direct !== undefined) return direct;
-    if (fileName !== undefined) return this.file(`${name}_FILE`, fileName)?.trim() ?? '';
+    if (fileName !== undefined)
+      return this.#filled(`${name}_FILE`, this.file(`${name}_FILE`, fileName), what);
     const credentials = this.text('CREDENTIALS_DIRECTORY');
     if (credentials !== undefined) {
       try {
-        return this.#readFile(`${credentials}/${name}`).trim();
+        return this.#filled(name, this.#readFile(`${credentials}/${name}`), what);
       } catch {
         // Not among the credentials: then it is missing like anywhere else.
       }
@@ -70,10 +71,18 @@ export class EnvironmentReader {
     return '';
   }
 
+  /** A file that could not be read was complained of already; an empty one looks like a secret and is none. */
+  #filled(name: string, content: string | undefined, what: string): string {
+    const text = content?.trim();
+    if (text === '') this.complain(name, `names an empty file; it should hold ${what}`);
+    return text ?? '';
+  }
+
   encryptionKeys(name: string): readonly Buffer[] {
     const text = this.secret(name, '32 random bytes in base64; make one with: openssl rand -base64 32');
     const keys = text.split(/[\s,]+/).filter((part) => part !== '');
-    if (keys.some((key) => !/^[A-Za-z0-9+/_-]{43}=?$/.test(key))) {
+    const given = text !== '';
+    if ((given && keys.length === 0) || keys.some((key) => !/^[A-Za-z0-9+/_-]{43}=?$/.test(key))) {
       this.complain(name, 'must be 32 bytes in base64; make one with: openssl rand -base64 32');
     }
     return keys.map((key) => Buffer.from(key, 'base64'));

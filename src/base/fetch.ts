@@ -16,6 +16,8 @@ export interface GuardedResponse {
 
 export interface FetchFailure {
   readonly failure: 'timeout' | 'network' | 'too_large' | 'redirect';
+  /** The system's own code, e.g. `ECONNREFUSED` or `CERT_HAS_EXPIRED`. */
+  readonly code?: string;
 }
 
 /** One exchange. A failure below HTTP is a value; an HTTP error status is an answer like any other. */
@@ -41,7 +43,9 @@ export async function guardedFetch(
     if (text === undefined) return { failure: 'too_large' };
     return { status: response.status, contentType: response.headers.get('content-type') ?? '', text };
   } catch (error) {
-    return { failure: error instanceof Error && error.name === 'TimeoutError' ? 'timeout' : 'network' };
+    if (error instanceof Error && error.name === 'TimeoutError') return { failure: 'timeout' };
+    const cause = error instanceof Error ? error.cause : undefined;
+    return { failure: 'network', ...(hasCode(cause) ? { code: cause.code } : {}) };
   }
 }
 
@@ -63,4 +67,8 @@ export function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+function hasCode(cause: unknown): cause is { readonly code: string } {
+  return typeof cause === 'object' && cause !== null && 'code' in cause && typeof cause.code === 'string';
 }

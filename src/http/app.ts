@@ -72,6 +72,8 @@ export function createApp(deps: AppDeps): Hono<NodeEnv> {
 
   app.notFound((c) => c.json({ error: 'not_found' }, 404));
   app.onError((error, c) => {
+    // The caller hung up: nothing broke, and nobody reads an answer.
+    if (c.req.raw.signal.aborted) return c.body(null, 400);
     const incident = randomId<string>(random, 'in_');
     log.error('request.failed', { incident, path: c.req.path, error: describeError(error) });
     return failed(c, incident, deps.isPassing(error));

@@ -2,6 +2,7 @@
 import type { Context } from 'hono';
 import type { Caller } from '../base/ids.js';
 import type { Log } from '../base/log.js';
+import { withoutTrailingSlashes } from '../base/text.js';
 import { MCP_SCOPE } from '../oauth/scopes.js';
 import type { BearerFault, Tokens } from '../oauth/tokens.js';
 
@@ -17,7 +18,7 @@ export function bearerAuthentication({ publicUrl, tokens, log }: BearerDeps): Au
   return async (c) => {
     const token = /^bearer +([\w.~+/=-]+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
     if (token === undefined) return challenge(c, publicUrl);
-    const caller = await tokens.authenticate(token, publicUrl + endpointPath(c).replace(/\/+$/, ''));
+    const caller = await tokens.authenticate(token, publicUrl + withoutTrailingSlashes(endpointPath(c)));
     if (typeof caller !== 'string') return caller;
     log.info('token.refused', { reason: caller, path: c.req.path });
     return challenge(c, publicUrl, caller);

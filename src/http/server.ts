@@ -1,6 +1,7 @@
 /** The listening socket: TCP, UNIX, or the one systemd hands over. */
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, lstatSync, rmSync } from 'node:fs';
 import type { Server } from 'node:http';
+import { connect } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
 import type { Listen } from '../base/environment.js';
@@ -19,41 +20,65 @@ export interface HttpServer extends AsyncDisposable {
 }
 
 /** Starts to listen; rejects when the address cannot be had. */
-export async function listenHttp(app: Hono<NodeEnv>, listen: Listen): Promise<HttpServer> {
+export async function listenHttp(
+  app: Hono<NodeEnv>,
+  listen: Listen,
+  { idleMs }: { readonly idleMs: number },
+): Promise<HttpServer> {
   const server = createAdaptorServer({ fetch: app.fetch }) as Server;
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.requestTimeout = 120_000;
+  // A connection on which nothing moves: a stream pings, so what is silent this long does not read its answer.
+  server.timeout = idleMs;
   server.on('connection', (socket) => socket.setKeepAlive(true, 60_000));
+  const address = await target(listen);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(target(listen), resolve);
+    server.listen(address, resolve);
   });
   if (listen.kind === 'unix') chmodSync(listen.path, 0o660);
-  const address = server.address();
+  const bound = server.address();
+  let closed: Promise<void> | undefined;
+  const stopListening = () => {
+    closed ??= new Promise((resolve) => server.close(() => resolve()));
+    server.closeIdleConnections();
+  };
   return {
-    port: typeof address === 'object' && address !== null ? address.port : undefined,
-    stopListening: () => {
-      server.close();
-      server.closeIdleConnections();
-    },
+    port: typeof bound === 'object' && bound !== null ? bound.port : undefined,
+    stopListening,
     async [Symbol.asyncDispose](): Promise<void> {
-      const closed = new Promise((resolve) => server.once('close', resolve));
-      if (server.listening) server.close();
+      stopListening();
       server.closeAllConnections();
       await closed;
     },
   };
 }
 
-function target(listen: Listen): { host: string; port: number } | { path: string } | { fd: number } {
+type Address = { host: string; port: number } | { path: string } | { fd: number };
+
+async function target(listen: Listen): Promise<Address> {
   switch (listen.kind) {
     case 'tcp':
       return { host: listen.host, port: listen.port };
     case 'unix':
-      // Left behind by a broker that was killed.
-      rmSync(listen.path, { force: true });
+      await removeDeadSocket(listen.path);
       return { path: listen.path };
     case 'systemd':
       return { fd: SYSTEMD_FD };
   }
+}
+
+/** A broker that was killed leaves its socket behind. Anything else that stands there is not ours to remove. */
+async function removeDeadSocket(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new Error(`${path} is there already and is no socket`);
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    }).once('error', () => resolve(false));
+  });
+  if (answered) throw new Error(`${path} is in use by another process`);
+  rmSync(path);
 }

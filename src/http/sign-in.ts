@@ -52,7 +52,8 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
     render(c, await signIn.authorize(new URL(c.req.url).searchParams, ensureBrowser(c))),
   );
 
-  routes.post('/oauth/consent', bodyLimit({ maxSize: MAX_FORM_BYTES }), async (c) => {
+  const tooLarge = (c: Context) => render(c, { next: 'explain', problem: 'request_malformed' });
+  routes.post('/oauth/consent', bodyLimit({ maxSize: MAX_FORM_BYTES, onError: tooLarge }), async (c) => {
     const form = parseParameters(new URLSearchParams(await c.req.text()));
     if (isFault(form)) return render(c, { next: 'explain', problem: 'request_malformed' });
     return render(c, await signIn.consent(form, browserOf(c)));

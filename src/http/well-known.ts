@@ -1,5 +1,6 @@
 /** Discovery documents. Whatever else is asked for below /.well-known is a JSON 404: HTML or a 5xx stops the SDKs. */
 import { Hono } from 'hono';
+import { withoutTrailingSlashes } from '../base/text.js';
 import {
   type AdvertisedFeatures,
   authorizationServerMetadata,
@@ -20,7 +21,7 @@ export function wellKnownRoutes({ origin, endpoints }: Resources, features: Adve
   routes.get(`${RESOURCE_PREFIX}/*`, (c) => {
     // With the slash the user typed: VS Code and Go compare `resource` with it as strings.
     const resource = origin + new URL(c.req.url).pathname.slice(RESOURCE_PREFIX.length);
-    const canonical = resource.replace(/\/+$/, '');
+    const canonical = withoutTrailingSlashes(resource);
     if (!known.has(canonical)) return c.json({ error: 'not_found' }, 404);
     return c.json(protectedResourceMetadata(canonical === origin ? origin : resource, origin));
   });

@@ -11,7 +11,7 @@ import {
   isIdentityFault,
   type UpstreamTokens,
 } from '../oauth/identity.js';
-import type { Credential, CredentialStore, UpstreamIdentity } from '../oauth/ports.js';
+import type { Credential, CredentialStore, SealedCredential, UpstreamIdentity } from '../oauth/ports.js';
 import type { KeyRing } from './sealing.js';
 
 export interface FreshCredential {
@@ -23,6 +23,8 @@ export interface CredentialsDeps {
   readonly store: CredentialStore;
   readonly identity: IdentityProvider;
   readonly keys: KeyRing;
+  /** Told when a user's credential died, so that the user's sessions end. */
+  readonly onSignedOut: (userId: UserId) => void;
   readonly now: Clock;
   readonly log: Log;
 }
@@ -32,6 +34,8 @@ const REFRESH_MARGIN_MS = 5 * MINUTE;
 
 export class Credentials {
   readonly #deps: CredentialsDeps;
+  /** Refreshed pairs that the store could not take yet. */
+  readonly #unsaved = new Map<UserId, { readonly version: number; readonly sealed: SealedCredential }>();
   readonly #refreshing = new Map<UserId, Promise<FreshCredential | IdentityFault>>();
 
   constructor(deps: CredentialsDeps) {
@@ -53,7 +57,7 @@ export class Credentials {
   }
 
   async #refresh(userId: UserId): Promise<FreshCredential | IdentityFault> {
-    const { store, identity, keys, now, log } = this.#deps;
+    const { identity, keys, now, log } = this.#deps;
     const current = await this.#read(userId);
     if (isIdentityFault(current) || this.#isFresh(current.tokens)) return current;
     const { tokens, credential } = current;
@@ -70,11 +74,9 @@ export class Credentials {
       log.warn('credential.refresh_failed', { user: userId, kind: next.kind, detail: next.detail });
       return tokens.expiresAt > now() ? current : next;
     }
-    const stored = await store.replaceCredential(
-      userId,
-      credential.version,
-      keys.seal(credential.identity, next),
-    );
+    // Forgejo has burned the old pair by now: if the store fails, the new one must not be lost with it.
+    this.#unsaved.set(userId, { version: credential.version, sealed: keys.seal(credential.identity, next) });
+    const stored = await this.#save(userId);
     // Someone signed in meanwhile: theirs is the living one.
     if (!stored) return this.#read(userId);
     // Forgejo refreshes for barred accounts too; only /api/v1/user tells.
@@ -87,19 +89,32 @@ export class Credentials {
     return { tokens: next, identity: credential.identity };
   }
 
+  async #save(userId: UserId): Promise<boolean> {
+    const unsaved = this.#unsaved.get(userId);
+    if (unsaved === undefined) return false;
+    const stored = await this.#deps.store.replaceCredential(userId, unsaved.version, unsaved.sealed);
+    this.#unsaved.delete(userId);
+    return stored;
+  }
+
   async #read(
     userId: UserId,
   ): Promise<(FreshCredential & { readonly credential: Credential }) | IdentityFault> {
     const { store, keys, log } = this.#deps;
+    await this.#save(userId);
     const credential = await store.findCredential(userId);
     if (credential === undefined || credential.state === 'dead') {
       return { kind: 'signed_out', detail: 'no living credential' };
     }
     const tokens = keys.open(credential);
     if (tokens === undefined) {
-      // Left as it is: the operator may bring the key back.
-      log.error('credential.sealed', { user: userId, key: credential.keyId });
-      return { kind: 'misconfigured', detail: 'no key of the ring opens the credential' };
+      // Left as it is: the operator may bring the key back. Until then the user has to sign in again.
+      log.error('credential.sealed', {
+        user: userId,
+        key: credential.keyId,
+        remedy: 'BROKER_ENCRYPTION_KEY',
+      });
+      return { kind: 'signed_out', detail: 'no key of the ring opens the credential' };
     }
     return { tokens, identity: credential.identity, credential };
   }
@@ -115,6 +130,7 @@ export class Credentials {
   async #retire({ userId, version }: Credential, detail: string): Promise<IdentityFault | undefined> {
     if (!(await this.#deps.store.retireCredential(userId, version))) return undefined;
     this.#deps.log.warn('credential.dead', { user: userId, detail });
+    this.#deps.onSignedOut(userId);
     return { kind: 'signed_out', detail };
   }
 }

@@ -35,6 +35,7 @@ export interface ForgejoOptions {
 
 const MAX_ANSWER_BYTES = 1024 * 1024;
 const ORGS_PER_PAGE = 50;
+const MAX_ORG_PAGES = 100;
 
 const versionBody = z.object({ version: z.string() });
 const userBody = z.object({ id: z.number().int(), login: z.string().min(1) });
@@ -65,19 +66,21 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
       timeoutMs,
       maxBytes: MAX_ANSWER_BYTES,
     });
-    return isFailure(answer) ? unreachable(answer.failure) : readTokens(answer, now());
+    return isFailure(answer) ? unreachable(failed(answer)) : readTokens(answer, now());
   }
 
   async function organisationsOf(token: Secret): Promise<readonly string[] | IdentityFault> {
     const names: string[] = [];
-    for (let page = 1; ; page += 1) {
+    for (let page = 1; page <= MAX_ORG_PAGES; page += 1) {
       const answer = await get(`/user/orgs?page=${page}&limit=${ORGS_PER_PAGE}`, token);
-      if (isFailure(answer)) return unreachable(answer.failure);
+      if (isFailure(answer)) return unreachable(failed(answer));
       const orgs = orgsBody.safeParse(answer.status === 200 ? parseJson(answer.text) : undefined);
       if (!orgs.success) return unreachable(`organisations: status ${answer.status}`);
       names.push(...orgs.data.map(({ name }) => name.toLowerCase()));
-      if (orgs.data.length < ORGS_PER_PAGE) return names;
+      // Not at the first short page: the instance may have a smaller limit than ours.
+      if (orgs.data.length === 0) return names;
     }
+    return names;
   }
 
   async function checkAllowed(login: string, token: Secret): Promise<IdentityFault | undefined> {
@@ -104,9 +107,12 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
 
     async check(): Promise<IdentityFault | undefined> {
       const answer = await get('/version');
-      if (isFailure(answer)) return unreachable(answer.failure);
+      if (isFailure(answer)) return unreachable(failed(answer));
       // REQUIRE_SIGNIN_VIEW hides the version from strangers; the instance is there all the same.
-      if (answer.status === 401 || answer.status === 403) return undefined;
+      if (answer.status === 401 || answer.status === 403) {
+        log.warn('upstream.version_hidden', { required: REQUIRED_VERSIONS });
+        return undefined;
+      }
       const body = versionBody.safeParse(answer.status === 200 ? parseJson(answer.text) : undefined);
       if (!body.success) return unreachable(`/api/v1/version: status ${answer.status}`);
       const verdict = judgeVersion(body.data.version);
@@ -133,7 +139,7 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
 
     async identify(accessToken): Promise<UpstreamIdentity | IdentityFault> {
       const answer = await get('/user', accessToken);
-      if (isFailure(answer)) return unreachable(answer.failure);
+      if (isFailure(answer)) return unreachable(failed(answer));
       // Classified by status alone: the texts are localised, differ by version, and repeat the token.
       if (answer.status === 401) return { kind: 'signed_out', detail: '/api/v1/user: status 401' };
       if (answer.status === 403) return { kind: 'barred', detail: '/api/v1/user: status 403' };
@@ -153,6 +159,10 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
 
 function isFailure(answer: GuardedResponse | FetchFailure): answer is FetchFailure {
   return 'failure' in answer;
+}
+
+function failed({ failure, code }: FetchFailure): string {
+  return code === undefined ? failure : `${failure} (${code})`;
 }
 
 function unreachable(detail: string): IdentityFault {
@@ -188,9 +198,10 @@ function meaningOf(error: string, description: string): IdentityFault {
   const detail = `token endpoint: ${error.slice(0, 64)}`;
   if (error === 'invalid_grant') return { kind: 'signed_out', detail };
   if (error === 'unauthorized_client') {
-    return { kind: description.includes('client secret') ? 'misconfigured' : 'signed_out', detail };
+    if (!description.includes('client secret')) return { kind: 'signed_out', detail };
+    return { kind: 'misconfigured', detail: `${detail}: check FORGEJO_CLIENT_SECRET` };
   }
   // Lost races inside Forgejo: nothing was decided.
   if (error === 'invalid_request') return { kind: 'unreachable', detail };
-  return { kind: 'misconfigured', detail };
+  return { kind: 'misconfigured', detail: `${detail}: check FORGEJO_CLIENT_ID and FORGEJO_CLIENT_SECRET` };
 }

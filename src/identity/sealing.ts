@@ -30,6 +30,10 @@ export class KeyRing implements CredentialSealer {
     this.#random = random;
   }
 
+  knows(keyId: string): boolean {
+    return this.#keys.some(({ id }) => id === keyId);
+  }
+
   seal(
     identity: UpstreamIdentity,
     tokens: UpstreamTokens,

@@ -18,6 +18,8 @@ export interface AuthorizationRequest {
   readonly codeChallenge: string;
 }
 
+const MAX_STATE_LENGTH = 4096;
+
 export type ShownReason = 'client_unknown' | 'redirect_uri_missing' | 'redirect_uri_unregistered';
 
 /** Where an authorization response goes, and what it must repeat. */
@@ -53,6 +55,15 @@ export function parseAuthorizationRequest(
     description,
   });
 
+  // It is kept until the sign-in is done, and repeated in a URL.
+  if ((target.state?.length ?? 0) > MAX_STATE_LENGTH) {
+    return {
+      refuse: 'redirect',
+      target: { redirectUri, state: undefined },
+      error: 'invalid_request',
+      description: 'state is too long',
+    };
+  }
   if (parameters.get('response_type') !== 'code') {
     return refuse('unsupported_response_type', 'response_type must be "code"');
   }
@@ -71,7 +82,18 @@ export function parseAuthorizationRequest(
     return refuse('invalid_request', 'code_challenge is not an S256 challenge');
   const resource = resolveResource(parameters.resources, resources);
   if (typeof resource !== 'string') return refuse('invalid_target', 'this resource is not served here');
-  return { client, ...target, scope: grantedScope(parameters.get('scope')), resource, codeChallenge };
+  return {
+    client: slim(client, redirectUri),
+    ...target,
+    scope: grantedScope(parameters.get('scope')),
+    resource,
+    codeChallenge,
+  };
+}
+
+/** Pending authorizations are many and wait in memory: they do not need every address their client ever named. */
+function slim(client: Client, redirectUri: string): Client {
+  return client.kind === 'document' ? client : { ...client, redirectUris: [redirectUri] };
 }
 
 /** RFC 6749 §3.1.2.3: it may be omitted when exactly one is registered. */

@@ -11,6 +11,7 @@ import { parseJson } from '../base/fetch.js';
 import type { ClientId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import type { PublicFetch, PublicResponse } from '../base/public-fetch.js';
+import { printable } from '../base/text.js';
 import { type Client, GRANT_TYPES } from './clients.js';
 import { PINNED_DOCUMENTS } from './pinned-documents.js';
 import { refusalOfRedirectUri } from './redirect-uris.js';
@@ -79,7 +80,7 @@ export function readDocument(id: string, text: string, now: number): Client | { 
   return {
     id: id as ClientId,
     kind: 'document',
-    name: metadata.client_name?.trim() || new URL(id).host,
+    name: printable(metadata.client_name ?? '') || new URL(id).host,
     redirectUris: metadata.redirect_uris,
     authMethod: mayBePublic ? 'none' : 'private_key_jwt',
     secretHash: undefined,

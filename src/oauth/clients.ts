@@ -10,6 +10,7 @@ import {
   sameText,
   sha256,
 } from '../base/ids.js';
+import { printable } from '../base/text.js';
 import { fault, type OAuthFault } from './fault.js';
 import type { Parameters } from './parameters.js';
 import { refusalOfRedirectUri } from './redirect-uris.js';
@@ -97,7 +98,7 @@ export function registerClient(body: unknown, now: number, random: Randomness): 
   const client: Client = {
     id: randomId<ClientId>(random, 'cl_'),
     kind: 'dynamic',
-    name: metadata.client_name?.trim() || 'unnamed client',
+    name: printable(metadata.client_name ?? '') || 'unnamed client',
     redirectUris: metadata.redirect_uris,
     authMethod,
     secretHash: secret === undefined ? undefined : sha256(secret),

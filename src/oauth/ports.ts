@@ -34,6 +34,7 @@ export interface NewCode {
 
 export interface Code extends NewCode {
   readonly grant: Grant;
+  readonly redeemed: boolean;
 }
 
 export interface TokenHashes {
@@ -77,30 +78,26 @@ export interface RefreshPolicy {
 export type RedeemOutcome = 'redeemed' | 'replayed';
 export type RotateOutcome = 'rotated' | 'over_cap' | 'reused' | 'gone';
 
-export interface AccessTokenRecord {
+export interface TokenRecord {
   readonly grant: Grant;
   readonly expiresAt: number;
+  /** State of the user's credential, and the key that seals it. */
   readonly credential: 'alive' | 'dead';
-}
-
-export interface RefreshTokenRecord {
-  readonly grant: Grant;
-  readonly expiresAt: number;
-  readonly credential: 'alive' | 'dead';
+  readonly keyId: string;
 }
 
 export interface OAuthStore {
   addClient(client: Client): Promise<void>;
   findClient(id: string): Promise<Client | undefined>;
 
-  /** Saves user, credential (replacing an older one: Forgejo killed it), grant and code together. */
-  recordSignIn(signIn: SignIn): Promise<UserId>;
+  /** Saves user, credential (replacing an older one: Forgejo killed it), grant and code together. Nothing, when the client is gone. */
+  recordSignIn(signIn: SignIn): Promise<UserId | undefined>;
 
   findCode(hash: Sha256): Promise<Code | undefined>;
   /** Uses the code up and saves its tokens. A code used before revokes everything it gave (RFC 6749 §4.1.2). */
   redeemCode(hash: Sha256, tokens: TokenHashes, now: number): Promise<RedeemOutcome>;
 
-  findRefreshToken(hash: Sha256): Promise<RefreshTokenRecord | undefined>;
+  findRefreshToken(hash: Sha256): Promise<TokenRecord | undefined>;
   /** Replaces a refresh token. Reuse outside the policy revokes the grant (RFC 9700 §4.14.2). */
   rotateRefreshToken(
     hash: Sha256,
@@ -109,7 +106,7 @@ export interface OAuthStore {
     policy: RefreshPolicy,
   ): Promise<RotateOutcome>;
 
-  findAccessToken(hash: Sha256): Promise<AccessTokenRecord | undefined>;
+  findAccessToken(hash: Sha256): Promise<TokenRecord | undefined>;
   /** Revokes a token if it is this client's: an access token alone, a refresh token with its whole grant (RFC 7009 §2.1). */
   revokeToken(hash: Sha256, clientId: ClientId): Promise<GrantId | undefined>;
 
@@ -121,6 +118,8 @@ export interface OAuthStore {
 }
 
 export interface CredentialStore {
+  /** How many living credentials are sealed under each key. */
+  countCredentialsByKey(): Promise<ReadonlyMap<string, number>>;
   findCredential(userId: UserId): Promise<Credential | undefined>;
   /** Replaces the credential if it is still at `version`. */
   replaceCredential(userId: UserId, version: number, next: SealedCredential): Promise<boolean>;

@@ -22,7 +22,7 @@ export function isLoopback(uri: string): boolean {
 export function refusalOfRedirectUri(uri: string): string | undefined {
   if (uri.length > 2000) return 'it is longer than 2000 characters';
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are exactly what is refused
-  if (/[\u0000-\u0020\u007f]/.test(uri)) return 'it holds a space or a control character';
+  if (/[^\u0021-\u007e]/.test(uri)) return 'it holds a character that must be percent-encoded';
   if (!URL.canParse(uri)) return 'it is not an absolute URI';
   const { protocol, username, password } = new URL(uri);
   if (uri.includes('#')) return 'it has a fragment (RFC 6749 §3.1.2)';

@@ -1,4 +1,5 @@
 /** RFC 8707: which protected resource a token is for. Resources are the MCP endpoints, each an exact URL. */
+import { withoutTrailingSlashes } from '../base/text.js';
 import { fault, type OAuthFault } from './fault.js';
 
 export interface Resources {
@@ -7,6 +8,8 @@ export interface Resources {
   /** Exact URL of each endpoint; the first is `/mcp`. */
   readonly endpoints: readonly string[];
 }
+
+const MAX_LENGTH = 2000;
 
 /**
  * The canonical resource a client asks for. Tolerated, because real clients do it: none at all or the bare origin
@@ -29,8 +32,8 @@ export function coversResource(granted: string, endpoint: string, { origin }: Re
 }
 
 function canonical(text: string): string | undefined {
-  if (!URL.canParse(text)) return undefined;
+  if (text.length > MAX_LENGTH || !URL.canParse(text)) return undefined;
   const url = new URL(text);
   if (url.hash !== '' || url.search !== '' || url.username !== '' || url.password !== '') return undefined;
-  return url.origin + url.pathname.replace(/\/+$/, '');
+  return url.origin + withoutTrailingSlashes(url.pathname);
 }

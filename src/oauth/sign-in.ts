@@ -146,6 +146,7 @@ export class SignIn {
       grant,
       code,
     });
+    if (userId === undefined) return { next: 'explain', problem: 'client_unknown' };
     await audit('grant.made', { user: userId, client: request.client.id, grant: grant.id });
     return { next: 'redirect', to: responseUrl(request, issuer, { code: text }) };
   }

@@ -7,7 +7,16 @@ import type { Client } from './clients.js';
 import { fault, type OAuthFault } from './fault.js';
 import type { Parameters } from './parameters.js';
 import { verifierMatches } from './pkce.js';
-import type { Code, Grant, NewCode, NewGrant, OAuthStore, RefreshPolicy, TokenHashes } from './ports.js';
+import type {
+  Code,
+  Grant,
+  NewCode,
+  NewGrant,
+  OAuthStore,
+  RefreshPolicy,
+  TokenHashes,
+  TokenRecord,
+} from './ports.js';
 import { coversResource, type Resources, resolveResource } from './resources.js';
 
 const ACCESS_PREFIX = 'fja_';
@@ -24,6 +33,10 @@ export interface Lifetimes {
 export interface TokensDeps {
   readonly store: OAuthStore;
   readonly audit: Audit;
+  /** Whether credentials sealed under this key can be opened: a lost key means that the user must sign in again. */
+  readonly knowsKey: (keyId: string) => boolean;
+  /** Told when a replay or a reuse revoked a grant, so that its sessions end with it. */
+  readonly onGrantRevoked: (grant: GrantId) => void;
   readonly resources: Resources;
   readonly lifetimes: Lifetimes;
   readonly now: Clock;
@@ -94,7 +107,8 @@ export class Tokens {
     if (text === undefined) return fault('parameter_missing', 'code');
     const code = await store.findCode(sha256(text));
     if (code === undefined) return fault('code_unknown');
-    const refused = this.#checkCode(code, client, form);
+    // A used code is a replay whatever else is wrong with it, and however late it comes.
+    const refused = code.redeemed ? undefined : this.#checkCode(code, client, form);
     if (refused !== undefined) return refused;
     const { response, hashes } = this.#mint(code.grant, client.grantTypes.includes('refresh_token'));
     const outcome = await store.redeemCode(code.hash, hashes, now());
@@ -126,7 +140,7 @@ export class Tokens {
     if (token === undefined) return fault('refresh_unknown');
     if (token.grant.clientId !== client.id) return fault('refresh_of_another_client');
     if (token.expiresAt <= now()) return fault('refresh_expired');
-    if (token.credential === 'dead') return fault('user_signed_out');
+    if (!this.#isSignedIn(token)) return fault('user_signed_out');
     const refused = this.#checkResource(token.grant, form);
     if (refused !== undefined) return refused;
     const { response, hashes } = this.#mint(token.grant, true);
@@ -155,7 +169,12 @@ export class Tokens {
   }
 
   async #auditGrant(kind: AuditKind, { id, userId, clientId }: Grant): Promise<void> {
+    this.#deps.onGrantRevoked(id);
     await this.#deps.audit(kind, { user: userId, client: clientId, grant: id });
+  }
+
+  #isSignedIn({ credential, keyId }: TokenRecord): boolean {
+    return credential === 'alive' && this.#deps.knowsKey(keyId);
   }
 
   #mint(grant: Grant, withRefresh: boolean): { response: TokenResponse; hashes: TokenHashes } {
@@ -209,7 +228,7 @@ export class Tokens {
     if (record === undefined) return 'token_unknown';
     if (record.expiresAt <= now()) return 'token_expired';
     if (!coversResource(record.grant.resource, endpoint, resources)) return 'token_of_another_resource';
-    if (record.credential === 'dead') return 'user_signed_out';
+    if (!this.#isSignedIn(record)) return 'user_signed_out';
     return { userId: record.grant.userId, grantId: record.grant.id };
   }
 }

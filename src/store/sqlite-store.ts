@@ -1,5 +1,5 @@
 /** The store port on SQLite: each verb is one synchronous transaction, so nothing can stand between its reads and writes. */
-import { and, eq, isNotNull, isNull, lt, ne, notExists, or, sql } from 'drizzle-orm';
+import { and, count, eq, isNotNull, isNull, lt, ne, notExists, or, sql } from 'drizzle-orm';
 import { DAY } from '../base/clock.js';
 import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
 import type { AuditEvent, AuditStore } from '../oauth/audit.js';
@@ -8,7 +8,6 @@ import type {
   Code,
   Credential,
   CredentialStore,
-  Grant,
   OAuthStore,
   RedeemOutcome,
   RefreshPolicy,
@@ -16,6 +15,7 @@ import type {
   SealedCredential,
   SignIn,
   TokenHashes,
+  TokenRecord,
 } from '../oauth/ports.js';
 import { openSqlite, type Sqlite } from './sqlite.js';
 import {
@@ -74,7 +74,7 @@ export function openSqliteStore(path: string): SqliteStore {
         .innerJoin(grants, eq(grants.id, authorizationCodes.grantId))
         .where(eq(authorizationCodes.hash, hash))
         .get();
-      return row && { ...row.code, grant: row.grant };
+      return row && { ...row.code, grant: row.grant, redeemed: row.code.redeemedAt !== null };
     },
 
     redeemCode: async (hash, hashes, now) => write((tx) => redeemCode(tx, hash, hashes, now)),
@@ -106,6 +106,16 @@ export function openSqliteStore(path: string): SqliteStore {
         .where(eq(credentials.userId, userId))
         .get();
       return row && { ...row.credential, identity: row.user };
+    },
+
+    async countCredentialsByKey(): Promise<ReadonlyMap<string, number>> {
+      const rows = db
+        .select({ keyId: credentials.keyId, count: count() })
+        .from(credentials)
+        .where(eq(credentials.state, 'alive'))
+        .groupBy(credentials.keyId)
+        .all();
+      return new Map(rows.map((row) => [row.keyId, row.count]));
     },
 
     async replaceCredential(userId: UserId, version: number, next: SealedCredential): Promise<boolean> {
@@ -145,19 +155,26 @@ export function toClient({ usedAt: _usedAt, ...row }: typeof clients.$inferSelec
 /** The hot path of every MCP request, so its statement is prepared once. */
 function tokenQuery(db: Sqlite, kind: 'access' | 'refresh') {
   const statement = db
-    .select({ grant: grants, expiresAt: tokens.expiresAt, credential: credentials.state })
+    .select({
+      grant: grants,
+      expiresAt: tokens.expiresAt,
+      credential: credentials.state,
+      keyId: credentials.keyId,
+    })
     .from(tokens)
     .innerJoin(grants, eq(grants.id, tokens.grantId))
     .innerJoin(credentials, eq(credentials.userId, grants.userId))
     .where(and(eq(tokens.hash, sql.placeholder('hash')), eq(tokens.kind, kind)))
     .prepare();
-  return (hash: Sha256): { grant: Grant; expiresAt: number; credential: 'alive' | 'dead' } | undefined =>
-    statement.get({ hash });
+  return (hash: Sha256): TokenRecord | undefined => statement.get({ hash });
 }
 
-function recordSignIn(tx: Transaction, signIn: SignIn): UserId {
+function recordSignIn(tx: Transaction, signIn: SignIn): UserId | undefined {
   const { newUserId, identity, client, credential, grant, code } = signIn;
   const { issuer, subject, login } = identity;
+  if (client.kind === 'document') keepDocument(tx, client);
+  // Removed by the operator, or swept, while its user signed in.
+  if (tx.select().from(clients).where(eq(clients.id, client.id)).get() === undefined) return undefined;
   const user = tx
     .insert(users)
     .values({ id: newUserId, issuer, subject, login })
@@ -171,7 +188,6 @@ function recordSignIn(tx: Transaction, signIn: SignIn): UserId {
       set: { ...credential, version: sql`${credentials.version} + 1`, state: 'alive' },
     })
     .run();
-  if (client.kind === 'document') keepDocument(tx, client);
   tx.insert(grants)
     .values({ ...grant, userId: user.id })
     .run();

@@ -67,6 +67,7 @@ async function setUp() {
     store,
     identity: upstream.provider,
     keys,
+    onSignedOut: () => undefined,
     now,
     log: createRecordingLog(() => undefined),
   });
