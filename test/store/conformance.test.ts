@@ -1,75 +1,18 @@
-/** What every store driver must do, races included. A driver joins by adding a row to DRIVERS. */
+/** What every store driver must do, races included. A driver joins by adding a row to DRIVERS (drivers.ts). */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, describe, test } from 'node:test';
+import { statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { describe, test } from 'node:test';
 import { DAY, MINUTE } from '../../src/base/clock.js';
-import { type ClientId, type GrantId, sha256, type UserId } from '../../src/base/ids.js';
-import type { Client } from '../../src/oauth/clients.js';
-import type { CredentialStore, OAuthStore, SignIn, TokenHashes } from '../../src/oauth/ports.js';
+import { type ClientId, sha256, type UserId } from '../../src/base/ids.js';
 import { openSqliteStore } from '../../src/store/sqlite-store.js';
+import { client, DRIVERS, NOW, nextPath, POLICY, pair, type Store, signIn } from './drivers.js';
 
-type Store = OAuthStore & CredentialStore & AsyncDisposable;
-
-const folder = mkdtempSync(join(tmpdir(), 'fjmcp-store-'));
-after(() => rmSync(folder, { recursive: true }));
-let databases = 0;
-const nextPath = () => join(folder, `sub/${databases++}.db`);
-
-const DRIVERS: readonly (readonly [name: string, open: () => Store])[] = [
-  ['sqlite', () => openSqliteStore(nextPath())],
-];
-
-const NOW = 1_800_000_000_000;
-const POLICY = { graceMs: 2 * MINUTE, maxRotations: 3 };
-
-const client = (id: string): Client => ({
-  id: id as ClientId,
-  kind: 'dynamic',
-  name: 'a client',
-  redirectUris: ['https://client.example/cb'],
-  authMethod: 'none',
-  secretHash: undefined,
-  jwksUri: undefined,
-  grantTypes: ['authorization_code', 'refresh_token'],
-  uri: undefined,
-  createdAt: NOW,
-});
-
-function signIn(n: number, subject: string, overrides: Partial<SignIn> = {}): SignIn {
-  return {
-    newUserId: `us_${n}` as UserId,
-    identity: { issuer: 'https://forgejo.example', subject, login: `user${subject}` },
-    client: client('cl_1'),
-    credential: { sealed: Buffer.from(`sealed ${n}`), keyId: 'k1', expiresAt: NOW + 60_000 },
-    grant: {
-      id: `gr_${n}` as GrantId,
-      clientId: 'cl_1' as ClientId,
-      resource: 'https://mcp.example/mcp',
-      scope: 'mcp',
-      createdAt: NOW,
-    },
-    code: {
-      hash: sha256(`code ${n}`),
-      redirectUri: 'https://client.example/cb',
-      codeChallenge: 'c',
-      expiresAt: NOW + 5 * MINUTE,
-    },
-    ...overrides,
-  };
-}
-
-const pair = (name: string, now = NOW): TokenHashes => ({
-  access: { hash: sha256(`access ${name}`), expiresAt: now + 60 * MINUTE },
-  refresh: { hash: sha256(`refresh ${name}`), expiresAt: now + 90 * DAY },
-});
-
-for (const [name, open] of DRIVERS) {
+for (const { name, open } of DRIVERS) {
   describe(`the ${name} store`, () => {
     /** A store with one client, one user, and a redeemed code whose pair is called `first`. */
     async function withTokens(): Promise<Store> {
-      const store = open();
+      const { store } = open();
       await store.addClient(client('cl_1'));
       await store.recordSignIn(signIn(1, '7'));
       assert.equal(await store.redeemCode(sha256('code 1'), pair('first'), NOW), 'redeemed');
@@ -79,7 +22,7 @@ for (const [name, open] of DRIVERS) {
       (await store.findAccessToken(sha256(`access ${token}`))) !== undefined;
 
     test('gives a client back as it was added', async () => {
-      await using store = open();
+      await using store = open().store;
       await store.addClient(client('cl_1'));
       const { usedAt, ...found } = { usedAt: null, ...(await store.findClient('cl_1')) };
       assert.deepEqual(found, client('cl_1'));
@@ -88,7 +31,7 @@ for (const [name, open] of DRIVERS) {
     });
 
     test('redeems a code once, however many ask at once, and a replay revokes what it gave', async () => {
-      await using store = open();
+      await using store = open().store;
       await store.addClient(client('cl_1'));
       await store.recordSignIn(signIn(1, '7'));
       const outcomes = await Promise.all(
@@ -199,7 +142,7 @@ test('the SQLite file and its folder are private', async () => {
   await using _store = openSqliteStore(path);
   assert.equal(statSync(path).mode & 0o777, 0o600);
   assert.equal(statSync(`${path}-wal`).mode & 0o777, 0o600);
-  assert.equal(statSync(join(folder, 'sub')).mode & 0o777, 0o700);
+  assert.equal(statSync(dirname(path)).mode & 0o777, 0o700);
 });
 
 test('what was written is there when the SQLite file is opened again', async () => {

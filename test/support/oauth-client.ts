@@ -42,6 +42,8 @@ export interface Discovery {
 export interface RegisteredClient {
   readonly clientId: string;
   readonly redirectUri: string;
+  /** Of a confidential client, and how it is shown at the token endpoint. */
+  readonly secret?: { readonly text: string; readonly by: 'client_secret_basic' | 'client_secret_post' };
 }
 
 /** A client nobody listens for: the scripted browser stops before it would connect. */
@@ -84,10 +86,11 @@ export async function register({ server }: Discovery, redirectUri = NOWHERE): Pr
 /** Signs `person` in through the browser and redeems the code. */
 export async function authorize(
   { server, resource, scope }: Discovery,
-  { clientId, redirectUri }: RegisteredClient,
+  client: RegisteredClient,
   person: Person,
   browser = new Browser(),
 ): Promise<Tokens> {
+  const { clientId, redirectUri } = client;
   const verifier = randomBytes(32).toString('base64url');
   const state = randomBytes(16).toString('base64url');
   const url = new URL(server.authorization_endpoint);
@@ -107,12 +110,11 @@ export async function authorize(
   assert.equal(answer.get('error'), null, `refused: ${answer.get('error_description')}`);
   assert.equal(answer.get('state'), state);
   assert.equal(answer.get('iss'), server.issuer);
-  return redeem(server.token_endpoint, {
+  return redeem(server.token_endpoint, client, {
     grant_type: 'authorization_code',
     code: answer.get('code') ?? '',
     redirect_uri: redirectUri,
     code_verifier: verifier,
-    client_id: clientId,
     resource: resource.resource,
   });
 }
@@ -122,10 +124,9 @@ export function refresh(
   client: RegisteredClient,
   refreshToken: string,
 ): Promise<Tokens> {
-  return redeem(server.token_endpoint, {
+  return redeem(server.token_endpoint, client, {
     grant_type: 'refresh_token',
     refresh_token: refreshToken,
-    client_id: client.clientId,
     resource: resource.resource,
   });
 }
@@ -136,14 +137,33 @@ export async function obtainTokens(mcpUrl: string, person: Person): Promise<Toke
   return authorize(discovery, await register(discovery), person);
 }
 
-async function redeem(endpoint: string, form: Readonly<Record<string, string>>): Promise<Tokens> {
-  const response = await fetch(endpoint, { method: 'POST', body: new URLSearchParams(form) });
+async function redeem(
+  endpoint: string,
+  client: RegisteredClient,
+  form: Readonly<Record<string, string>>,
+): Promise<Tokens> {
+  const response = await fetch(endpoint, { method: 'POST', ...authenticated(client, form) });
   const text = await response.text();
   assert.equal(response.status, 200, `${form.grant_type}: ${text}`);
   assert.match(response.headers.get('cache-control') ?? '', /no-store/);
   const tokens = TokenAnswer.parse(JSON.parse(text));
   assert.equal(tokens.token_type.toLowerCase(), 'bearer');
   return tokens;
+}
+
+/** RFC 6749 §2.3.1: by HTTP Basic, or in the body; a public client names itself there and proves nothing. */
+export function authenticated(
+  { clientId, secret }: RegisteredClient,
+  form: Readonly<Record<string, string>>,
+): { readonly headers: Record<string, string>; readonly body: URLSearchParams } {
+  if (secret?.by === 'client_secret_basic') {
+    const pair = [clientId, secret.text].map(encodeURIComponent).join(':');
+    const Authorization = `Basic ${Buffer.from(pair).toString('base64')}`;
+    return { headers: { Authorization }, body: new URLSearchParams(form) };
+  }
+  const named = { ...form, client_id: clientId };
+  const body = new URLSearchParams(secret === undefined ? named : { ...named, client_secret: secret.text });
+  return { headers: {}, body };
 }
 
 async function getJson(url: string): Promise<unknown> {
