@@ -127,6 +127,18 @@ test('a secret comes from the variable, its file, or a systemd credential, and n
   assert.equal(problems({ FORGEJO_CLIENT_SECRET_FILE: '/run/s' }, { '/run/s': 'x' }).length, 1);
 });
 
+test('an empty secret is a problem wherever it comes from', () => {
+  for (const name of ['BROKER_ENCRYPTION_KEY', 'FORGEJO_CLIENT_SECRET'] as const) {
+    const { [name]: _direct, ...rest } = REQUIRED;
+    const read = () => '\n';
+    for (const env of [{ [`${name}_FILE`]: '/run/s' }, { CREDENTIALS_DIRECTORY: '/run/c' }]) {
+      const loaded = loadConfig({ ...rest, ...env }, read);
+      assert.ok('problems' in loaded && loaded.problems.some((problem) => problem.startsWith(name)), name);
+    }
+  }
+  assert.equal(problems({ BROKER_ENCRYPTION_KEY: ',' }).length, 1);
+});
+
 test('no problem and no printed configuration holds a secret', () => {
   const text = inspect(load({ BROKER_LISTEN: 'nowhere' }), { depth: 9 }) + inspect(load({}), { depth: 9 });
   assert.equal(text.includes('very-secret-value'), false);

@@ -75,7 +75,7 @@ export interface RefreshPolicy {
   readonly maxRotations: number;
 }
 
-export type RedeemOutcome = 'redeemed' | 'replayed';
+export type RedeemOutcome = 'redeemed' | 'replayed' | 'gone';
 export type RotateOutcome = 'rotated' | 'over_cap' | 'reused' | 'gone';
 
 export interface TokenRecord {

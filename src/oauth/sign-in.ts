@@ -79,7 +79,7 @@ export class SignIn {
       return {
         next: 'explain',
         problem: reason,
-        audit: await audit('authorization.refused', { reason, client: client?.id }),
+        audit: await audit('authorization.refused', { reason, client: clientId?.slice(0, 200) }),
       };
     }
     const { target, error, description } = request;

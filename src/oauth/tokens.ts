@@ -113,6 +113,7 @@ export class Tokens {
     const { response, hashes } = this.#mint(code.grant, client.grantTypes.includes('refresh_token'));
     const outcome = await store.redeemCode(code.hash, hashes, now());
     if (outcome === 'redeemed') return response;
+    if (outcome === 'gone') return fault('code_unknown');
     await this.#auditGrant('code.replayed', code.grant);
     return fault('code_replayed');
   }

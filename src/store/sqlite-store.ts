@@ -1,5 +1,5 @@
 /** The store port on SQLite: each verb is one synchronous transaction, so nothing can stand between its reads and writes. */
-import { and, count, eq, isNotNull, isNull, lt, ne, notExists, or, sql } from 'drizzle-orm';
+import { and, count, eq, isNotNull, isNull, like, lt, ne, notExists, or, sql } from 'drizzle-orm';
 import { DAY } from '../base/clock.js';
 import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
 import type { AuditEvent, AuditStore } from '../oauth/audit.js';
@@ -37,6 +37,8 @@ const CODE_MEMORY_MS = DAY;
 const CLIENT_NEVER_USED_MS = DAY;
 const CLIENT_UNUSED_MS = 90 * DAY;
 const AUDIT_MEMORY_MS = 400 * DAY;
+/** Anybody can cause a refusal, so these do not pile up as long. */
+const REFUSAL_MEMORY_MS = 30 * DAY;
 
 export interface SqliteStore extends OAuthStore, CredentialStore, AuditStore, AsyncDisposable {}
 
@@ -218,7 +220,8 @@ function redeemCode(tx: Transaction, hash: Sha256, hashes: TokenHashes, now: num
     return 'redeemed';
   }
   const replayed = tx.select().from(authorizationCodes).where(eq(authorizationCodes.hash, hash)).get();
-  if (replayed !== undefined) tx.delete(grants).where(eq(grants.id, replayed.grantId)).run();
+  if (replayed === undefined) return 'gone';
+  tx.delete(grants).where(eq(grants.id, replayed.grantId)).run();
   return 'replayed';
 }
 
@@ -334,7 +337,12 @@ function sweep(tx: Transaction, now: number): number {
     )
     .run();
   tx.delete(auditEvents)
-    .where(lt(auditEvents.at, now - AUDIT_MEMORY_MS))
+    .where(
+      or(
+        lt(auditEvents.at, now - AUDIT_MEMORY_MS),
+        and(like(auditEvents.kind, '%.refused'), lt(auditEvents.at, now - REFUSAL_MEMORY_MS)),
+      ),
+    )
     .run();
   return deadTokens.changes + deadCodes.changes + deadGrants.changes + deadClients.changes;
 }

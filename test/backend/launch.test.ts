@@ -89,7 +89,7 @@ test('a command is an executable file by its full path, or by its name in PATH',
   assert.equal(resolveCommand('/bin/sh', ''), '/bin/sh');
   assert.match(String(resolveCommand('sh', '/nowhere:relative:/bin:/usr/bin')), /^\/bin\/sh$/);
   for (const [command, path, words] of [
-    ['no-such-command', '/bin', 'command "no-such-command" was not found in PATH (/bin)'],
+    ['no-such-command', '/bin', 'command "no-such-command" was not found in PATH'],
     ['/bin', '/bin', 'is not an executable file'],
     ['/etc/passwd', '/bin', 'is not an executable file'],
     ['./sh', '/bin', 'must be an absolute path or a name in PATH'],

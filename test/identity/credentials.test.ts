@@ -56,15 +56,23 @@ function scriptedUpstream(now: () => number) {
   };
 }
 
-async function setUp() {
+async function setUp({ failingWrites = 0 } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'fjmcp-credentials-'));
   let time = START;
   const now = () => time;
   const store = openSqliteStore(join(folder, 'broker.db'));
   const keys = new KeyRing([randomBytes(32)], randomBytes);
   const upstream = scriptedUpstream(now);
+  let failuresLeft = failingWrites;
   const credentials = new Credentials({
-    store,
+    store: {
+      ...store,
+      async replaceCredential(...written) {
+        failuresLeft -= 1;
+        if (failuresLeft >= 0) throw new Error('disk full');
+        return store.replaceCredential(...written);
+      },
+    },
     identity: upstream.provider,
     keys,
     onSignedOut: () => undefined,
@@ -147,6 +155,17 @@ test('a token near its end is refreshed once, however many ask', async () => {
   assert.deepEqual(new Set(await Promise.all(readers)), new Set(['access second']));
   assert.equal(it.upstream.asked.length, 0);
   assert.equal(await it.read(), 'access second');
+});
+
+test('a refreshed pair that the store cannot take is not lost: it is stored at the next try', async () => {
+  await using it = await setUp({ failingWrites: 1 });
+  it.forward(56 * MINUTE);
+  const reading = it.read();
+  await it.untilAsked();
+  it.upstream.answer('second');
+  await assert.rejects(reading, /disk full/);
+  assert.equal(await it.read(), 'access second');
+  assert.equal(it.upstream.asked.length, 0);
 });
 
 test('a dead refresh token retires the credential, and a new sign-in revives the user', async () => {

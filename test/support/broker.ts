@@ -33,7 +33,7 @@ export interface TestBroker extends AsyncDisposable {
   readonly log: readonly LogEntry[];
   person(login: string): Person;
   /** Ends the broker and starts it again on the same port and data. */
-  restart(): Promise<void>;
+  restart(env?: Readonly<Record<string, string>>): Promise<void>;
 }
 
 const MCP_SERVER = resolve(import.meta.dirname, '../../src/demo/mcp-server.js');
@@ -60,8 +60,8 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
     FORGEJO_CLIENT_SECRET: clientSecret,
     ...options.env,
   };
-  const start = () => {
-    const loaded = loadConfig(env, (path) => {
+  const start = (more: Readonly<Record<string, string>> = {}) => {
+    const loaded = loadConfig({ ...env, ...more }, (path) => {
       throw new Error(path);
     });
     assert.ok('config' in loaded, JSON.stringify(loaded));
@@ -82,9 +82,9 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
       assert.ok(found, `no user ${login}`);
       return found;
     },
-    async restart() {
+    async restart(more) {
       await broker[Symbol.asyncDispose]();
-      broker = await start();
+      broker = await start(more);
     },
     async [Symbol.asyncDispose]() {
       await broker[Symbol.asyncDispose]();

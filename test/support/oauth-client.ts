@@ -89,6 +89,8 @@ export async function authorize(
   client: RegisteredClient,
   person: Person,
   browser = new Browser(),
+  /** Sees the token request, to send it again. */
+  onRedeem: (form: URLSearchParams) => void = () => undefined,
 ): Promise<Tokens> {
   const { clientId, redirectUri } = client;
   const verifier = randomBytes(32).toString('base64url');
@@ -110,13 +112,15 @@ export async function authorize(
   assert.equal(answer.get('error'), null, `refused: ${answer.get('error_description')}`);
   assert.equal(answer.get('state'), state);
   assert.equal(answer.get('iss'), server.issuer);
-  return redeem(server.token_endpoint, client, {
+  const form = {
     grant_type: 'authorization_code',
     code: answer.get('code') ?? '',
     redirect_uri: redirectUri,
     code_verifier: verifier,
     resource: resource.resource,
-  });
+  };
+  onRedeem(new URLSearchParams({ ...form, client_id: clientId }));
+  return redeem(server.token_endpoint, client, form);
 }
 
 export function refresh(
