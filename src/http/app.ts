@@ -31,7 +31,7 @@ export interface AppDeps extends Omit<SignInRoutesDeps, 'upstream'>, TokenRoutes
 const LIMITED_PATHS: Readonly<Record<keyof typeof RATE_LIMITS, readonly string[]>> = {
   register: ['/oauth/register', '/register'],
   authorize: ['/oauth/authorize', '/authorize', '/oauth/consent', '/oauth/callback'],
-  token: ['/oauth/token', '/token', '/oauth/revoke', '/revoke', '/oauth/introspect', '/oauth/introspect'],
+  token: ['/oauth/token', '/token', '/oauth/revoke', '/revoke', '/oauth/introspect'],
 };
 
 /** Paths that take tokens and never cookies: any page may call them, so they speak CORS. */
