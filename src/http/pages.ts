@@ -41,7 +41,7 @@ main { max-width: 34rem; margin: 4vh auto; padding: 1.5rem; background: var(--ca
   border-radius: .75rem; overflow-wrap: anywhere; }
 h1 { margin: 0 0 1rem; font-size: 1.35rem; line-height: 1.3; }
 dt { color: var(--muted); margin-top: .9rem; } dd { margin: 0; }
-ul { margin: .25rem 0; padding-left: 1.25rem; }
+ul { margin: .25rem 0; padding-left: 1.25rem; } strong, code { unicode-bidi: isolate; }
 .warn { margin: 1rem 0; padding: .75rem 1rem; border-radius: .5rem; background: var(--warn); color: var(--on-warn); }
 .actions { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: 1.5rem; }
 button { flex: 1 1 12rem; min-height: 2.75rem; padding: .6rem 1rem; font: inherit; font-weight: 600; cursor: pointer;
@@ -221,6 +221,14 @@ export function explanationPage(problem: Problem, upstream: Upstream, audit?: st
   };
 }
 
+export function returnPage(to: string, description: string): Page {
+  return {
+    title: 'The request is refused',
+    body: html`<p>The application sent a request that this broker cannot grant: ${description}.</p>
+<p>You can return to it at <a href="${to}" rel="noreferrer">${destination(to)}</a>, if that is where you came from.</p>`,
+  };
+}
+
 export function incidentPage(incident: string): Page {
   return {
     title: 'Something broke here',
@@ -251,7 +259,12 @@ function destination(redirectUri: string): string {
   return protocol === 'https:' ? host : `the application behind ${protocol}//`;
 }
 
-/** Without characters that are invisible or turn the direction of text: a name must not be able to dress up. */
+/** Without characters that are invisible, turn the direction of text or pile up: a name must not be able to dress up. */
 function printable(text: string): string {
-  return text.replace(/\p{C}/gu, '').slice(0, 100);
+  const plain = text.replace(/\s+/gu, ' ').replace(/\p{C}|\p{Default_Ignorable_Code_Point}|\u2800/gu, '');
+  const bare = plain
+    .normalize('NFC')
+    .replace(/(\p{M}{2})\p{M}+/gu, '$1')
+    .trim();
+  return [...bare].slice(0, 100).join('') || 'an application without a name';
 }

@@ -42,6 +42,36 @@ export interface ConsentForm {
 const MAX_PER_BROWSER = 30;
 const MAX_PER_CLIENT = 2000;
 
+/** Ids by their owner, oldest first, so that a cap costs the same however many there are of others. */
+class Owners {
+  readonly #ids = new Map<string, Set<PendingId>>();
+  readonly #cap: number;
+
+  constructor(cap: number) {
+    this.#cap = cap;
+  }
+
+  add(owner: string, id: PendingId): void {
+    this.#ids.set(owner, (this.#ids.get(owner) ?? new Set()).add(id));
+  }
+
+  remove(owner: string, id: PendingId): void {
+    const own = this.#ids.get(owner);
+    own?.delete(id);
+    if (own?.size === 0) this.#ids.delete(owner);
+  }
+
+  /** The one that goes when this owner begins another. */
+  surplus(owner: string): PendingId | undefined {
+    const own = this.#ids.get(owner);
+    return own !== undefined && own.size >= this.#cap ? own.values().next().value : undefined;
+  }
+
+  any(owner: string): PendingId | undefined {
+    return this.#ids.get(owner)?.values().next().value;
+  }
+}
+
 export interface PendingAuthorizationsOptions {
   readonly now: Clock;
   readonly random: Randomness;
@@ -52,10 +82,20 @@ export interface PendingAuthorizationsOptions {
 export class PendingAuthorizations {
   readonly #random: Randomness;
   readonly #entries: ExpiringMap<string, Pending>;
+  readonly #byBrowser = new Owners(MAX_PER_BROWSER);
+  readonly #byClient = new Owners(MAX_PER_CLIENT);
 
   constructor({ now, random, ttlMs, capacity }: PendingAuthorizationsOptions) {
     this.#random = random;
-    this.#entries = new ExpiringMap({ now, ttlMs, capacity });
+    this.#entries = new ExpiringMap({
+      now,
+      ttlMs,
+      capacity,
+      onGone: ({ id, browser, request }) => {
+        this.#byBrowser.remove(browser, id);
+        this.#byClient.remove(request.client.id, id);
+      },
+    });
   }
 
   get size(): number {
@@ -68,13 +108,17 @@ export class PendingAuthorizations {
   }
 
   /** Begins one for the browser whose cookie value is `browser`. */
-  open(request: AuthorizationRequest, browser: string): ConsentForm {
+  open(asked: AuthorizationRequest, browser: string): ConsentForm {
     const id = randomId<PendingId>(this.#random, 'pa_');
     const csrf = randomToken(this.#random, '');
     const owner = sha256(browser);
-    this.#makeRoom((other) => other.browser === owner, MAX_PER_BROWSER);
-    this.#makeRoom((other) => other.request.client.id === request.client.id, MAX_PER_CLIENT);
+    const request = this.#shareClient(asked);
+    for (const surplus of [this.#byBrowser.surplus(owner), this.#byClient.surplus(request.client.id)]) {
+      if (surplus !== undefined) this.#entries.delete(surplus);
+    }
     this.#entries.set(id, { id, browser: owner, csrf, request, step: { at: 'consent' } });
+    this.#byBrowser.add(owner, id);
+    this.#byClient.add(request.client.id, id);
     return { id, csrf, request };
   }
 
@@ -125,9 +169,11 @@ export class PendingAuthorizations {
     return pending;
   }
 
-  #makeRoom(counts: (pending: Pending) => boolean, limit: number): void {
-    const own = [...this.#entries.values()].filter(counts);
-    for (const { id } of own.slice(0, Math.max(0, own.length - limit + 1))) this.#entries.delete(id);
+  /** A registration never changes, and may be large: all logins of its client share one copy. */
+  #shareClient(asked: AuthorizationRequest): AuthorizationRequest {
+    const other = this.#byClient.any(asked.client.id);
+    const known = other === undefined ? undefined : this.#entries.get(other)?.request.client;
+    return known?.kind === 'dynamic' ? { ...asked, client: known } : asked;
   }
 
   #find(id: string, browser: string | undefined): Pending | undefined {
