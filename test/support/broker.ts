@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import type { Clock } from '../../src/base/clock.js';
 import type { Randomness } from '../../src/base/ids.js';
 import { createRecordingLog, type LogFields } from '../../src/base/log.js';
+import type { PublicNetwork } from '../../src/base/public-fetch.js';
 import { startBroker } from '../../src/broker.js';
 import { loadConfig } from '../../src/config.js';
 import { type ForgejoOptions, type StandInForgejo, startForgejo } from '../../src/demo/forgejo/forgejo.js';
@@ -19,6 +20,8 @@ export interface TestBrokerOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly now?: Clock;
   readonly random?: Randomness;
+  /** Instead of the internet; without one no name resolves. */
+  readonly network?: PublicNetwork;
 }
 
 export interface LogEntry {
@@ -37,6 +40,12 @@ export interface TestBroker extends AsyncDisposable {
 }
 
 const MCP_SERVER = resolve(import.meta.dirname, '../../src/demo/mcp-server.js');
+
+/** Tests reach no host but this one. */
+export const NO_NETWORK: PublicNetwork = {
+  lookup: (hostname, _options, callback) => callback(new Error(`no such host: ${hostname}`), []),
+  isPublic: () => true,
+};
 
 export async function startTestBroker(options: TestBrokerOptions = {}): Promise<TestBroker> {
   const folder = mkdtempSync(join(tmpdir(), 'fjmcp-test-'));
@@ -68,6 +77,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
     return startBroker(loaded, {
       now,
       random: options.random ?? randomBytes,
+      network: options.network ?? NO_NETWORK,
       log: createRecordingLog((_level, event, fields) => log.push({ event, fields })),
     });
   };
