@@ -80,7 +80,8 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       store,
       identity,
       keys,
-      onSignedOut: (user) => sessions.closeWhere(({ userId }) => userId === user),
+      // After the request that found it out has had its own answer.
+      onSignedOut: (user) => setImmediate(() => sessions.closeWhere(({ userId }) => userId === user)),
       now,
       log,
     });

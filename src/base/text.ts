@@ -9,5 +9,5 @@ export function withoutTrailingSlashes(text: string): string {
 
 /** Without characters that are invisible, turn the direction of text, or move a terminal's cursor. */
 export function printable(text: string): string {
-  return text.replace(/\p{C}/gu, '').trim();
+  return text.replace(/\s+/gu, ' ').replace(/\p{C}/gu, '').trim();
 }

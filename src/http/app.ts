@@ -76,20 +76,25 @@ export function createApp(deps: AppDeps): Hono<NodeEnv> {
     if (c.req.raw.signal.aborted) return c.body(null, 400);
     const incident = randomId<string>(random, 'in_');
     log.error('request.failed', { incident, path: c.req.path, error: describeError(error) });
-    return failed(c, incident, deps.isPassing(error));
+    return failed(c, incident, upstream, deps.isPassing(error));
   });
   return app;
 }
 
 /** What broke is the operator's to know; the caller gets an id to quote, in the form its endpoint speaks. */
-function failed(c: Context, incident: string, passing: boolean): Response | Promise<Response> {
+function failed(
+  c: Context,
+  incident: string,
+  upstream: Upstream,
+  passing: boolean,
+): Response | Promise<Response> {
   const { path } = c.req;
   if (path.startsWith('/mcp')) {
     const error = { code: -32603, message: `Internal error (${incident})` };
     return c.json({ jsonrpc: '2.0', id: null, error }, 500);
   }
   if (['/oauth/authorize', '/oauth/consent', '/oauth/callback', '/authorize', '/'].includes(path)) {
-    return renderPage(c, 500, incidentPage(incident));
+    return renderPage(c, 500, incidentPage(incident, upstream));
   }
   c.header('Cache-Control', 'no-store');
   const error_description = `Internal error (${incident}).`;

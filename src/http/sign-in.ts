@@ -53,7 +53,11 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
       case 'upstream_failed':
         return renderPage(c, 502, upstreamFailedPage(step.fault.kind, step.form, upstream));
       case 'explain':
-        return renderPage(c, 400, explanationPage(step.problem, upstream, step.audit));
+        return renderPage(
+          c,
+          400,
+          explanationPage(step.problem, upstream, { audit: step.audit, again: requestBefore(c) }),
+        );
     }
   };
 
@@ -81,4 +85,13 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
 /** The consent form stands on our own pages only, and a browser says where a request comes from. */
 function isForeign(c: Context): boolean {
   return ['cross-site', 'same-site'].includes(c.req.header('sec-fetch-site') ?? '');
+}
+
+/** The authorization request whose page was posted from, if it was ours: what `Referrer-Policy: same-origin` tells us alone. */
+function requestBefore(c: Context): string | undefined {
+  const referrer = c.req.header('referer') ?? '';
+  if (c.req.method !== 'POST' || !URL.canParse(referrer)) return undefined;
+  const { host, pathname, search } = new URL(referrer);
+  const isOurs = host === c.req.header('host') && ['/oauth/authorize', '/authorize'].includes(pathname);
+  return isOurs ? pathname + search : undefined;
 }

@@ -77,17 +77,12 @@ export function parseAuthorizationRequest(
   const resource = resolveResource(parameters.resources, resources);
   if (typeof resource !== 'string') return refuse('invalid_target', 'this resource is not served here');
   return {
-    client: slim(client, redirectUri),
+    client,
     ...target,
     scope: grantedScope(parameters.get('scope')),
     resource,
     codeChallenge,
   };
-}
-
-/** Pending authorizations are many and wait in memory: they do not need every address their client ever named. */
-function slim(client: Client, redirectUri: string): Client {
-  return client.kind === 'document' ? client : { ...client, redirectUris: [redirectUri] };
 }
 
 /** RFC 6749 §3.1.2.3: it may be omitted when exactly one is registered. */

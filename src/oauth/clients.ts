@@ -98,7 +98,7 @@ export function registerClient(body: unknown, now: number, random: Randomness): 
   const client: Client = {
     id: randomId<ClientId>(random, 'cl_'),
     kind: 'dynamic',
-    name: printable(metadata.client_name ?? '') || 'unnamed client',
+    name: printable(metadata.client_name ?? '') || 'an application without a name',
     redirectUris: metadata.redirect_uris,
     authMethod,
     secretHash: secret === undefined ? undefined : sha256(secret),

@@ -20,7 +20,9 @@ export type PendingId = Brand<string, 'PendingId'>;
 type Step =
   | { readonly at: 'consent' }
   | { readonly at: 'upstream'; readonly state: string; readonly verifier: string }
-  | { readonly at: 'completing' };
+  | { readonly at: 'completing'; readonly state: string }
+  /** Answered. Remembered for its time, so that a second answer is told from one that came too late. */
+  | { readonly at: 'answered' };
 
 interface Pending {
   readonly id: PendingId;
@@ -91,10 +93,7 @@ export class PendingAuthorizations {
       now,
       ttlMs,
       capacity,
-      onGone: ({ id, browser, request }) => {
-        this.#byBrowser.remove(browser, id);
-        this.#byClient.remove(request.client.id, id);
-      },
+      onGone: (pending) => this.#release(pending),
     });
   }
 
@@ -125,26 +124,34 @@ export class PendingAuthorizations {
   /** The pending authorization a consent form speaks of, if form and browser are the ones it began with. */
   consented(id: string, csrf: string, browser: string | undefined): ConsentForm | undefined {
     const pending = this.#find(id, browser);
-    if (pending === undefined || pending.step.at === 'completing' || !sameText(pending.csrf, csrf))
-      return undefined;
+    if (pending === undefined || isAnswered(pending) || !sameText(pending.csrf, csrf)) return undefined;
     return pending;
+  }
+
+  /** Whether this browser has answered it already: by another click, in another tab, before it went back. */
+  isAnswered(id: string, browser: string | undefined): boolean {
+    const pending = this.#find(id, browser);
+    return pending !== undefined && isAnswered(pending);
   }
 
   /**
    * The user said yes: from now on an upstream answer is awaited. Saying it again (back button, double click)
-   * starts that leg anew; an answer to the older one is then refused.
+   * starts that leg anew, even while an answer to the older one is looked at: the browser has given that one up.
    */
   awaitUpstream(id: PendingId, verifier: string): string | undefined {
     const pending = this.#entries.get(id);
-    if (pending === undefined) return undefined;
+    if (pending === undefined || isAnswered(pending)) return undefined;
     const state = `${id}.${randomToken(this.#random, '')}`;
     pending.step = { at: 'upstream', state, verifier };
     return state;
   }
 
-  /** The user said no. */
+  /** It has its answer, whichever. */
   close(id: PendingId): void {
-    this.#entries.delete(id);
+    const pending = this.#entries.get(id);
+    if (pending === undefined) return;
+    pending.step = { at: 'answered' };
+    this.#release(pending);
   }
 
   /** Takes the upstream's answer, once: a second callback with the same state finds nothing. */
@@ -154,12 +161,18 @@ export class PendingAuthorizations {
   ):
     | { readonly request: AuthorizationRequest; readonly id: PendingId; readonly verifier: string }
     | undefined {
-    const id = state.slice(0, state.indexOf('.'));
+    const id = pendingIdOf(state);
     const pending = this.#find(id, browser);
     if (pending?.step.at !== 'upstream' || !sameText(pending.step.state, state)) return undefined;
     const { verifier } = pending.step;
-    pending.step = { at: 'completing' };
+    pending.step = { at: 'completing', state };
     return { request: pending.request, id: pending.id, verifier };
+  }
+
+  /** Whether the answer that `state` came with still counts: saying yes again meanwhile has made it void. */
+  isCurrent(state: string): boolean {
+    const step = this.#entries.get(pendingIdOf(state))?.step;
+    return step?.at === 'completing' && step.state === state;
   }
 
   /** After a failure upstream: the same form can be sent again. */
@@ -167,6 +180,12 @@ export class PendingAuthorizations {
     const pending = this.#entries.get(id);
     if (pending !== undefined) pending.step = { at: 'consent' };
     return pending;
+  }
+
+  /** It counts no more against its browser and its client. */
+  #release({ id, browser, request }: Pending): void {
+    this.#byBrowser.remove(browser, id);
+    this.#byClient.remove(request.client.id, id);
   }
 
   /** A registration never changes, and may be large: all logins of its client share one copy. */
@@ -182,4 +201,13 @@ export class PendingAuthorizations {
       ? pending
       : undefined;
   }
+}
+
+function isAnswered({ step }: Pending): boolean {
+  return step.at === 'answered';
+}
+
+/** The upstream state begins with the id it belongs to. */
+export function pendingIdOf(state: string): string {
+  return state.slice(0, Math.max(0, state.indexOf('.')));
 }

@@ -24,12 +24,13 @@ import {
   type UpstreamTokens,
 } from './identity.js';
 import { type Parameters, parseParameters } from './parameters.js';
-import type { ConsentForm, PendingAuthorizations, PendingId } from './pending.js';
+import { type ConsentForm, type PendingAuthorizations, type PendingId, pendingIdOf } from './pending.js';
 import { PINNED_DOCUMENTS } from './pinned-documents.js';
 import type { OAuthStore, UpstreamIdentity } from './ports.js';
 import { isLoopback } from './redirect-uris.js';
 import type { Resources } from './resources.js';
 import type { Tokens } from './tokens.js';
+import { Turns } from './turns.js';
 
 export type SignInStep =
   | { readonly next: 'consent'; readonly form: ConsentForm }
@@ -38,7 +39,7 @@ export type SignInStep =
   | { readonly next: 'offer_return'; readonly to: string; readonly description: string }
   | {
       readonly next: 'explain';
-      readonly problem: ShownReason | 'request_malformed' | 'expired' | 'scope_conflict';
+      readonly problem: ShownReason | 'request_malformed' | 'expired' | 'answered' | 'scope_conflict';
       /** For the user to quote to the operator. */
       readonly audit?: AuditId;
     }
@@ -65,6 +66,7 @@ export interface SignInDeps {
 
 export class SignIn {
   readonly #deps: SignInDeps;
+  readonly #turns = new Turns();
 
   constructor(deps: SignInDeps) {
     this.#deps = deps;
@@ -99,8 +101,9 @@ export class SignIn {
   /** `POST /oauth/consent`. */
   async consent(form: Parameters, browser: string | undefined): Promise<SignInStep> {
     const { pending, identity, log } = this.#deps;
-    const asked = pending.consented(form.get('pending') ?? '', form.get('csrf') ?? '', browser);
-    if (asked === undefined) return { next: 'explain', problem: 'expired' };
+    const id = form.get('pending') ?? '';
+    const asked = pending.consented(id, form.get('csrf') ?? '', browser);
+    if (asked === undefined) return this.#over(id, browser);
     if (form.get('decision') !== 'continue') {
       pending.close(asked.id);
       return this.#deny(asked.request, 'cancelled', 'The user did not allow it.');
@@ -112,32 +115,46 @@ export class SignIn {
     }
     const verifier = identity.createVerifier();
     const state = pending.awaitUpstream(asked.id, verifier);
-    if (state === undefined) return { next: 'explain', problem: 'expired' };
+    if (state === undefined) return this.#over(id, browser);
     return { next: 'redirect', to: identity.authorizationUrl(state, verifier) };
   }
 
   /** `GET /oauth/callback`: the upstream's answer, carried by the browser. */
   async callback(query: URLSearchParams, browser: string | undefined): Promise<SignInStep> {
-    const { pending, identity } = this.#deps;
+    const { pending } = this.#deps;
     const parameters = parseParameters(query);
     if (isFault(parameters)) return { next: 'explain', problem: 'request_malformed' };
-    const answered = pending.takeUpstreamAnswer(parameters.get('state') ?? '', browser);
-    if (answered === undefined) return { next: 'explain', problem: 'expired' };
+    const state = parameters.get('state') ?? '';
+    const answered = pending.takeUpstreamAnswer(state, browser);
+    if (answered === undefined) return this.#over(pendingIdOf(state), browser);
     const { id, request, verifier } = answered;
+    // The newest tokens must be stored last: Forgejo has killed all older ones of this user.
+    return this.#turns.take(browser ?? '', async () => {
+      const signedIn = await this.#askUpstream(parameters, verifier);
+      if (!pending.isCurrent(state)) return this.#over(id, browser);
+      if (isIdentityFault(signedIn)) return this.#upstreamFailed(signedIn, id, request);
+      pending.close(id);
+      return this.#complete(request, signedIn.user, signedIn.tokens);
+    });
+  }
+
+  async #askUpstream(
+    parameters: Parameters,
+    verifier: string,
+  ): Promise<{ readonly user: UpstreamIdentity; readonly tokens: UpstreamTokens } | IdentityFault> {
+    const { identity } = this.#deps;
     const error = parameters.get('error');
-    if (error !== undefined) {
-      return this.#upstreamFailed(
-        identity.explainError(error, parameters.get('error_description')),
-        id,
-        request,
-      );
-    }
+    if (error !== undefined) return identity.explainError(error, parameters.get('error_description'));
     const tokens = await identity.redeemCode(parameters.get('code') ?? '', verifier);
-    if (isIdentityFault(tokens)) return this.#upstreamFailed(tokens, id, request);
+    if (isIdentityFault(tokens)) return tokens;
     const user = await identity.identify(tokens.access);
-    if (isIdentityFault(user)) return this.#upstreamFailed(user, id, request);
-    pending.close(id);
-    return this.#complete(request, user, tokens);
+    return isIdentityFault(user) ? user : { user, tokens };
+  }
+
+  /** Nothing can be done with it any more: it was answered, or its time is over. */
+  #over(id: string, browser: string | undefined): SignInStep {
+    const answered = this.#deps.pending.isAnswered(id, browser);
+    return { next: 'explain', problem: answered ? 'answered' : 'expired' };
   }
 
   async #complete(

@@ -107,8 +107,7 @@ export class Tokens {
     if (text === undefined) return fault('parameter_missing', 'code');
     const code = await store.findCode(sha256(text));
     if (code === undefined) return fault('code_unknown');
-    // A used code is a replay whatever else is wrong with it, and however late it comes.
-    const refused = code.redeemed ? undefined : this.#checkCode(code, client, form);
+    const refused = this.#checkCode(code, client, form);
     if (refused !== undefined) return refused;
     const { response, hashes } = this.#mint(code.grant, client.grantTypes.includes('refresh_token'));
     const outcome = await store.redeemCode(code.hash, hashes, now());
@@ -121,7 +120,8 @@ export class Tokens {
   #checkCode(code: Code, client: Client, form: Parameters): OAuthFault | undefined {
     const { now } = this.#deps;
     if (code.grant.clientId !== client.id) return fault('code_of_another_client');
-    if (code.expiresAt <= now()) return fault('code_expired');
+    // A used code is a replay however late it comes; without its verifier nobody can revoke anything by it.
+    if (code.expiresAt <= now() && !code.redeemed) return fault('code_expired');
     // OAuth 2.1 dropped redirect_uri here, RFC 6749 §4.1.3 wants it: check it when it is sent.
     const redirectUri = form.get('redirect_uri');
     if (redirectUri !== undefined && redirectUri !== code.redirectUri) return fault('redirect_uri_differs');

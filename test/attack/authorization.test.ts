@@ -115,7 +115,7 @@ describe('open redirector (RFC 9700 §4.11)', () => {
       assert.equal(page.headers.get('refresh'), null);
       assert.match(
         page.body,
-        /<a href="https:\/\/evil\.example\/cb\?error=[^"]*" rel="noreferrer">evil\.example/,
+        /<a href="https:\/\/evil\.example\/cb\?error=[^"]*" rel="noreferrer">(<code>)?evil\.example/,
       );
     }
   });
