@@ -11,7 +11,8 @@ import { ask } from '../support/ask.js';
 import { NO_NETWORK, startTestBroker, type TestBroker } from '../support/broker.js';
 import { Browser, signIn } from '../support/browser.js';
 import { type DocumentHost, startDocumentHost } from '../support/document-host.js';
-import { CLIENT_ROWS, type ClientRow, type DiscoveryStep } from './rows.js';
+import type { ClientRow, DiscoveryStep } from './row.js';
+import { CLIENT_ROWS } from './rows.js';
 
 const RS256 = await generateKeyPair('RS256', { extractable: true });
 
