@@ -26,14 +26,15 @@ export interface TokenRoutesDeps {
 }
 
 const MAX_BODY_BYTES = 64 * 1024;
+/** A registration is kept for months. */
+const MAX_REGISTRATION_BYTES = 16 * 1024;
 
 export function tokenRoutes(deps: TokenRoutesDeps): Hono {
   const { store, clients, tokens, now, random, audit } = deps;
   const routes = new Hono();
-  const limit = bodyLimit({
-    maxSize: MAX_BODY_BYTES,
-    onError: (c) => refuse(c, fault('request_malformed', 'the body is too large')),
-  });
+  const limitTo = (maxSize: number) =>
+    bodyLimit({ maxSize, onError: (c) => refuse(c, fault('request_malformed', 'the body is too large')) });
+  const limit = limitTo(MAX_BODY_BYTES);
 
   const refuse = async (c: Context, refused: OAuthFault, client?: Client): Promise<Response> => {
     const { status, code, description } = toWire(refused);
@@ -56,7 +57,7 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     return isFault(client) ? client : { form, client };
   }
 
-  routes.on('POST', ['/oauth/register', '/register'], limit, async (c) => {
+  routes.on('POST', ['/oauth/register', '/register'], limitTo(MAX_REGISTRATION_BYTES), async (c) => {
     const registration = registerClient(parseJson(await c.req.text()), now(), random);
     if (isFault(registration)) return refuse(c, registration);
     await store.addClient(registration.client);

@@ -1,5 +1,6 @@
 /** What an operator must be able to look up later: one structured event in store and log, under an id a user can quote. */
-import type { Clock } from '../base/clock.js';
+import { type Clock, MINUTE } from '../base/clock.js';
+import { ExpiringMap } from '../base/expiring-map.js';
 import { type Brand, type GrantId, type Randomness, randomId, type UserId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 
@@ -49,10 +50,19 @@ export function createAudit(deps: {
   readonly random: Randomness;
 }): Audit {
   const { store, log, now, random } = deps;
+  const refusals = new ExpiringMap<string, AuditId>({ now, ttlMs: MINUTE, capacity: 10_000 });
   return async (kind, subject) => {
+    // Anybody can cause refusals: the same one again within a minute is logged, and shares its row.
+    const sameness = kind.endsWith('.refused') ? `${kind}\n${subject.reason}\n${subject.client}` : undefined;
+    const known = sameness === undefined ? undefined : refusals.get(sameness);
+    if (known !== undefined) {
+      log.info(kind, { audit: known, ...subject });
+      return known;
+    }
     const event: AuditEvent = { id: randomId<AuditId>(random, 'au_'), kind, at: now(), ...subject };
     log.info(kind, { audit: event.id, ...subject });
     await store.addAuditEvent(event);
+    if (sameness !== undefined) refusals.set(sameness, event.id);
     return event.id;
   };
 }

@@ -118,7 +118,7 @@ describe('two clients of one user', () => {
         .filter(({ event }) => /^credential\.(?:refresh_failed|dead)$/.test(event))
         .map(({ event, fields }) => [event, fields.detail]),
       [
-        ['credential.refresh_failed', 'network'],
+        ['credential.refresh_failed', 'network (UND_ERR_SOCKET)'],
         ['credential.dead', 'token endpoint: unauthorized_client'],
       ],
     );
