@@ -1,18 +1,20 @@
 /** A bounded map whose entries die at a fixed age. It has no timer of its own: the owner calls `sweep`. */
 import type { Clock } from './clock.js';
 
-export interface ExpiringMapOptions {
+export interface ExpiringMapOptions<V> {
   readonly now: Clock;
   readonly ttlMs: number;
   /** When full, the oldest entry makes room: a flood ages out, it does not lock newcomers out. */
   readonly capacity: number;
+  /** Told of every entry that goes, for whatever reason. */
+  readonly onGone?: (value: V) => void;
 }
 
 export class ExpiringMap<K, V> {
   readonly #entries = new Map<K, { value: V; expiresAt: number }>();
-  readonly #options: ExpiringMapOptions;
+  readonly #options: ExpiringMapOptions<V>;
 
-  constructor(options: ExpiringMapOptions) {
+  constructor(options: ExpiringMapOptions<V>) {
     this.#options = options;
   }
 
@@ -21,11 +23,11 @@ export class ExpiringMap<K, V> {
   }
 
   set(key: K, value: V): void {
-    this.#entries.delete(key);
+    this.delete(key);
     while (this.#entries.size >= this.#options.capacity) {
       const oldest = this.#entries.keys().next();
       if (oldest.done) break;
-      this.#entries.delete(oldest.value);
+      this.delete(oldest.value);
     }
     this.#entries.set(key, { value, expiresAt: this.#options.now() + this.#options.ttlMs });
   }
@@ -35,13 +37,12 @@ export class ExpiringMap<K, V> {
     return entry !== undefined && entry.expiresAt > this.#options.now() ? entry.value : undefined;
   }
 
-  /** What has not been swept, oldest first. */
-  *values(): IterableIterator<V> {
-    for (const { value } of this.#entries.values()) yield value;
-  }
-
   delete(key: K): boolean {
-    return this.#entries.delete(key);
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return false;
+    this.#entries.delete(key);
+    this.#options.onGone?.(entry.value);
+    return true;
   }
 
   /** Drops what has expired. Entries share one ttl, so insertion order is expiry order. */
@@ -49,7 +50,7 @@ export class ExpiringMap<K, V> {
     const now = this.#options.now();
     for (const [key, entry] of this.#entries) {
       if (entry.expiresAt > now) return;
-      this.#entries.delete(key);
+      this.delete(key);
     }
   }
 }

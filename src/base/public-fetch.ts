@@ -61,9 +61,15 @@ export function publicFetch(network: PublicNetwork = INTERNET): PublicFetch {
   };
 }
 
+/** The only part of IPv6 where addresses are given out (RFC 4291 §2.4); `::127.0.0.1` and the like stand elsewhere. */
+const GIVEN_OUT_IPV6 = ipaddr.IPv6.parseCIDR('2000::/3');
+
 /** Global unicast only: not loopback, private, link-local, CGNAT, multicast, documentation, nor IPv4 wrapped in IPv6. */
 export function isPublicAddress(address: string): boolean {
-  return ipaddr.isValid(address) && ipaddr.parse(address).range() === 'unicast';
+  if (!ipaddr.isValid(address)) return false;
+  const parsed = ipaddr.parse(address);
+  if (parsed instanceof ipaddr.IPv6 && !parsed.match(GIVEN_OUT_IPV6)) return false;
+  return parsed.range() === 'unicast';
 }
 
 class NotPublic extends Error {}

@@ -33,7 +33,7 @@ export interface AppDeps extends Omit<SignInRoutesDeps, 'upstream'>, TokenRoutes
 const LIMITED_PATHS: Readonly<Record<keyof typeof RATE_LIMITS, readonly string[]>> = {
   register: ['/oauth/register', '/register'],
   authorize: ['/oauth/authorize', '/authorize', '/oauth/consent', '/oauth/callback'],
-  token: ['/oauth/token', '/token', '/oauth/revoke', '/revoke', '/oauth/introspect', '/oauth/introspect'],
+  token: ['/oauth/token', '/token', '/oauth/revoke', '/revoke', '/oauth/introspect'],
 };
 
 const RETRY_SECONDS = '5';

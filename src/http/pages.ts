@@ -264,6 +264,15 @@ export function explanationPage(
   };
 }
 
+export function returnPage(to: string, description: string, upstream: Upstream): Page {
+  return {
+    title: 'The request is refused',
+    footer: aboutBroker(upstream),
+    body: html`<p>The application sent a request that this broker cannot grant: ${description}.</p>
+<p>You can return to it at <a href="${to}" rel="noreferrer">${new URL(to).host || new URL(to).protocol}</a>, if that is where you came from.</p>`,
+  };
+}
+
 export function incidentPage(incident: string, upstream: Upstream): Page {
   return {
     title: 'Something broke here',
@@ -313,20 +322,19 @@ function formTargets(redirectUri: string, upstream: Upstream): readonly string[]
 
 /** Where a redirect leads, short enough to compare: host, or scheme of a native application. */
 function destination(redirectUri: string): Markup {
-  const { protocol, host } = new URL(redirectUri);
+  const { protocol, host, hostname } = new URL(redirectUri);
   if (protocol === 'https:') return html`<code>${host}</code>`;
   return isLoopback(redirectUri)
-    ? html`A program on this computer`
+    ? html`A program on this computer, at <code>${hostname}</code>`
     : html`The program on this computer that opens <code>${protocol}</code> links`;
 }
 
 /** Without characters that are invisible, turn the direction of text or pile up: a name must not be able to dress up. */
 function printable(text: string): string {
-  const plain = text.replace(/\p{C}|\p{Default_Ignorable_Code_Point}|\u2800/gu, '');
+  const plain = text.replace(/\s+/gu, ' ').replace(/\p{C}|\p{Default_Ignorable_Code_Point}|\u2800/gu, '');
   const bare = plain
     .normalize('NFC')
     .replace(/(\p{M}{2})\p{M}+/gu, '$1')
-    .replace(/\s+/gu, ' ')
     .trim();
   return [...bare].slice(0, 100).join('') || 'an application without a name';
 }

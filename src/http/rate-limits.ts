@@ -3,7 +3,7 @@
  * so a limit that a busy office could reach would lock everybody out. MCP traffic is bounded by its sessions instead.
  */
 
-import { BlockList, isIPv6 } from 'node:net';
+import { BlockList, isIP, isIPv6 } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context, MiddlewareHandler } from 'hono';
 import { type IRateLimiterRes, RateLimiterMemory } from 'rate-limiter-flexible';
@@ -56,7 +56,7 @@ export function clientAddress(
   // From the right: each proxy appends the address it was called from.
   while (forwarded.length > 0 && isIn(trustedProxies, address)) {
     const previous = forwarded.pop();
-    if (previous === undefined || !isAddress(previous)) break;
+    if (previous === undefined || isIP(previous) === 0) break;
     address = previous;
   }
   return address;
@@ -77,10 +77,6 @@ function networkOf(address: string): string {
 
 function plain(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, '');
-}
-
-function isAddress(text: string): boolean {
-  return isIPv6(text) || /^\d{1,3}(\.\d{1,3}){3}$/.test(text);
 }
 
 function isIn(list: BlockList, address: string): boolean {

@@ -6,7 +6,14 @@ import { type Randomness, randomToken } from '../base/ids.js';
 import { isFault } from '../oauth/fault.js';
 import { parseParameters } from '../oauth/parameters.js';
 import type { SignIn, SignInStep } from '../oauth/sign-in.js';
-import { consentPage, explanationPage, renderPage, type Upstream, upstreamFailedPage } from './pages.js';
+import {
+  consentPage,
+  explanationPage,
+  renderPage,
+  returnPage,
+  type Upstream,
+  upstreamFailedPage,
+} from './pages.js';
 
 export interface SignInRoutesDeps {
   readonly publicUrl: string;
@@ -39,6 +46,8 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
         c.header('Cache-Control', 'no-store');
         // 303, never 307: the answer to a POST must not be posted on to the client.
         return c.redirect(step.to, 303);
+      case 'offer_return':
+        return renderPage(c, 400, returnPage(step.to, step.description, upstream));
       case 'consent':
         return renderPage(c, 200, consentPage(step.form, upstream));
       case 'upstream_failed':
@@ -56,9 +65,13 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
     render(c, await signIn.authorize(new URL(c.req.url).searchParams, ensureBrowser(c))),
   );
 
-  routes.post('/oauth/consent', bodyLimit({ maxSize: MAX_FORM_BYTES }), async (c) => {
+  const limit = bodyLimit({
+    maxSize: MAX_FORM_BYTES,
+    onError: (c) => render(c, { next: 'explain', problem: 'request_malformed' }),
+  });
+  routes.post('/oauth/consent', limit, async (c) => {
     const form = parseParameters(new URLSearchParams(await c.req.text()));
-    if (isFault(form)) return render(c, { next: 'explain', problem: 'request_malformed' });
+    if (isFault(form) || isForeign(c)) return render(c, { next: 'explain', problem: 'request_malformed' });
     return render(c, await signIn.consent(form, browserOf(c)));
   });
 
@@ -76,4 +89,9 @@ function requestBefore(c: Context): string | undefined {
   const { host, pathname, search } = new URL(referrer);
   const isOurs = host === c.req.header('host') && ['/oauth/authorize', '/authorize'].includes(pathname);
   return isOurs ? pathname + search : undefined;
+}
+
+/** The consent form stands on our own pages only, and a browser says where a request comes from. */
+function isForeign(c: Context): boolean {
+  return ['cross-site', 'same-site'].includes(c.req.header('sec-fetch-site') ?? '');
 }

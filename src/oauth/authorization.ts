@@ -35,6 +35,9 @@ export type Refusal =
       readonly description: string;
     };
 
+/** It is kept in memory until the user comes back from Forgejo. */
+const MAX_STATE_LENGTH = 4096;
+
 export function parseAuthorizationRequest(
   parameters: Parameters,
   client: Client | undefined,
@@ -53,8 +56,10 @@ export function parseAuthorizationRequest(
     description,
   });
 
+  if ((target.state?.length ?? 0) > MAX_STATE_LENGTH)
+    return refuse('invalid_request', `state is longer than ${MAX_STATE_LENGTH} characters`);
   if (parameters.get('response_type') !== 'code') {
-    return refuse('unsupported_response_type', 'response_type must be "code"');
+    return refuse('unsupported_response_type', 'response_type must be code');
   }
   if (parameters.get('request') !== undefined)
     return refuse('request_not_supported', 'request objects are not supported');
@@ -65,7 +70,7 @@ export function parseAuthorizationRequest(
   if (codeChallenge === undefined) return refuse('invalid_request', 'code_challenge is required (PKCE)');
   // RFC 7636 §4.3: an omitted method means `plain`, which is not offered.
   if (parameters.get('code_challenge_method') !== 'S256') {
-    return refuse('invalid_request', 'code_challenge_method must be "S256"');
+    return refuse('invalid_request', 'code_challenge_method must be S256');
   }
   if (!isChallenge(codeChallenge))
     return refuse('invalid_request', 'code_challenge is not an S256 challenge');

@@ -1,11 +1,12 @@
 /** RFC 7523 §3: a client proves itself with a signed assertion. Keys come from its metadata's `jwks_uri`, through the guard. */
-import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey, jwtVerify } from 'jose';
+import { errors, jwtVerify } from 'jose';
 import { type Clock, MINUTE, SECOND } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
 import { sha256 } from '../base/ids.js';
 import type { PublicFetch } from '../base/public-fetch.js';
 import type { Client } from './clients.js';
 import { fault, type OAuthFault } from './fault.js';
+import { KeySets } from './key-sets.js';
 
 export interface ClientAssertionsDeps {
   /** RFC 7523 §3: the token endpoint; clients also use the issuer. */
@@ -31,17 +32,16 @@ export const ASSERTION_ALGORITHMS = [
   'EdDSA',
   'Ed25519',
 ];
-const MAX_KEY_SETS = 200;
 
 export class ClientAssertions {
   readonly #deps: ClientAssertionsDeps;
-  readonly #keySets: ExpiringMap<string, JWTVerifyGetKey>;
+  readonly #keySets: KeySets;
   readonly #seen: ExpiringMap<string, true>;
 
   constructor(deps: ClientAssertionsDeps) {
     this.#deps = deps;
-    const { now } = deps;
-    this.#keySets = new ExpiringMap({ now, ttlMs: 24 * 60 * MINUTE, capacity: MAX_KEY_SETS });
+    const { fetch, now } = deps;
+    this.#keySets = new KeySets(fetch, now);
     this.#seen = new ExpiringMap({ now, ttlMs: LONGEST_LIFE_MS + 2 * MINUTE, capacity: 100_000 });
   }
 
@@ -54,12 +54,13 @@ export class ClientAssertions {
   async check(client: Client, assertion: string): Promise<OAuthFault | undefined> {
     if (client.jwksUri === undefined)
       return fault('client_unauthenticated', 'no keys are known for this client');
+    const { audiences } = this.#deps;
     const now = this.#deps.now();
     try {
-      const { payload } = await jwtVerify(assertion, this.#keysAt(client.jwksUri), {
+      const { payload } = await jwtVerify(assertion, this.#keySets.at(client.jwksUri), {
         issuer: client.id,
         subject: client.id,
-        audience: [...this.#deps.audiences],
+        audience: [...audiences],
         algorithms: ASSERTION_ALGORITHMS,
         clockTolerance: LEEWAY_SECONDS,
         currentDate: new Date(now),
@@ -67,6 +68,9 @@ export class ClientAssertions {
       });
       if ((payload.exp ?? 0) * SECOND > now + LONGEST_LIFE_MS)
         return fault('client_unauthenticated', 'too long-lived');
+      // Addressed to others too, it could come from one of them.
+      if (![payload.aud].flat().every((to) => to !== undefined && audiences.includes(to)))
+        return fault('client_unauthenticated', 'addressed to others too');
       const use = sha256(`${client.id}\n${payload.jti}`);
       if (this.#seen.get(use)) return fault('client_unauthenticated', 'assertion used before');
       this.#seen.set(use, true);
@@ -75,24 +79,5 @@ export class ClientAssertions {
       if (error instanceof errors.JOSEError) return fault('client_unauthenticated', error.code);
       throw error;
     }
-  }
-
-  /** jose refetches on an unknown key id, at most once in its cooldown: that is what a key rotation needs. */
-  #keysAt(uri: string): JWTVerifyGetKey {
-    const known = this.#keySets.get(uri);
-    if (known !== undefined) return known;
-    const { fetch } = this.#deps;
-    const keys = createRemoteJWKSet(new URL(uri), {
-      [customFetch]: async () => {
-        const answer = await fetch(uri, { timeoutMs: 5 * SECOND, maxBytes: 64 * 1024 });
-        if ('failure' in answer) return new Response(null, { status: 502 });
-        return new Response(answer.text, {
-          status: answer.status,
-          headers: { 'Content-Type': 'application/json' },
-        });
-      },
-    });
-    this.#keySets.set(uri, keys);
-    return keys;
   }
 }

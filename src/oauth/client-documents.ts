@@ -31,7 +31,9 @@ const FETCH_TIMEOUT_MS = 5 * SECOND;
 const MAX_DOCUMENT_BYTES = 64 * 1024;
 const FRESHNESS = { leastMs: MINUTE, mostMs: 7 * DAY };
 const FAILURE_MEMORY_MS = MINUTE;
-const CAPACITY = 1000;
+/** A document may be as large as we read: these bound what a flood of them can hold of our memory. */
+const CAPACITY = 250;
+const MAX_FETCHES = 50;
 
 interface Cached {
   readonly client: Client;
@@ -115,10 +117,12 @@ export class ClientDocuments {
   }
 
   #fetchOnce(id: string): Promise<Client | undefined> {
-    if (this.#failures.get(id)) return Promise.resolve(undefined);
-    const running = this.#fetching.get(id) ?? this.#fetch(id).finally(() => this.#fetching.delete(id));
-    this.#fetching.set(id, running);
-    return running;
+    const running = this.#fetching.get(id);
+    if (running !== undefined) return running;
+    if (this.#failures.get(id) || this.#fetching.size >= MAX_FETCHES) return Promise.resolve(undefined);
+    const begun = this.#fetch(id).finally(() => this.#fetching.delete(id));
+    this.#fetching.set(id, begun);
+    return begun;
   }
 
   async #fetch(id: string): Promise<Client | undefined> {

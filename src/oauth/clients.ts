@@ -77,13 +77,13 @@ export function registerClient(body: unknown, now: number, random: Randomness): 
     if (refusal !== undefined) return fault('redirect_uri_refused', refusal);
   }
   if (metadata.response_types?.includes('code') === false) {
-    return fault('metadata_refused', 'response_types must include "code"');
+    return fault('metadata_refused', 'response_types must include code');
   }
   const grantTypes = metadata.grant_types
     ? GRANT_TYPES.filter((type) => metadata.grant_types?.includes(type))
     : GRANT_TYPES;
   if (!grantTypes.includes('authorization_code')) {
-    return fault('metadata_refused', 'grant_types must include "authorization_code"');
+    return fault('metadata_refused', 'grant_types must include authorization_code');
   }
   const authMethod = registeredAuthMethod(metadata.token_endpoint_auth_method);
   if (authMethod === undefined) {
@@ -146,6 +146,9 @@ export function parseClientCredentials(
   authorization: string | undefined,
 ): ClientCredentials | OAuthFault {
   const basic = authorization === undefined ? null : /^basic +([A-Za-z0-9+/=_-]+)$/i.exec(authorization);
+  // Also two headers in one: whoever tries Basic and fails does not pass for a client without a secret.
+  if (basic === null && /^basic\b/i.test(authorization ?? ''))
+    return fault('client_unauthenticated', 'Basic cannot be read');
   const secret = form.get('client_secret');
   const assertion = form.get('client_assertion');
   const ways = [basic ?? undefined, secret, assertion].filter((way) => way !== undefined);

@@ -47,7 +47,7 @@ export function isFault<T extends object>(value: T | OAuthFault): value is OAuth
   return 'reason' in value && 'detail' in value;
 }
 
-/** RFC 6749 §5.2, RFC 7591 §3.2.2, RFC 8707 §2: our reason to their code. */
+/** RFC 6749 §5.2, RFC 7591 §3.2.2, RFC 8707 §2: our reason to their code. A description may hold neither `"` nor `\`. */
 export function toWire({ reason, detail }: OAuthFault): WireError {
   switch (reason) {
     case 'request_malformed':
@@ -56,10 +56,10 @@ export function toWire({ reason, detail }: OAuthFault): WireError {
       return {
         status: 400,
         code: 'invalid_request',
-        description: `Parameter "${detail}" appears more than once.`,
+        description: `Parameter ${detail} appears more than once.`,
       };
     case 'parameter_missing':
-      return { status: 400, code: 'invalid_request', description: `Parameter "${detail}" is missing.` };
+      return { status: 400, code: 'invalid_request', description: `Parameter ${detail} is missing.` };
     case 'client_unknown':
     case 'client_unauthenticated':
       // 401 also for a deleted client: the SDKs then drop it and register anew.

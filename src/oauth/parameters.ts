@@ -16,7 +16,7 @@ export function parseParameters(source: URLSearchParams): Parameters | OAuthFaul
     if (name === 'resource') {
       resources.push(value);
     } else if (values.has(name)) {
-      return fault('parameter_repeated', name.slice(0, 64));
+      return fault('parameter_repeated', /^\w{1,64}$/.test(name) ? name : 'of another name');
     } else {
       values.set(name, value);
     }

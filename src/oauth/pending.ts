@@ -20,9 +20,7 @@ export type PendingId = Brand<string, 'PendingId'>;
 type Step =
   | { readonly at: 'consent' }
   | { readonly at: 'upstream'; readonly state: string; readonly verifier: string }
-  | { readonly at: 'completing'; readonly state: string }
-  /** Answered. Remembered for its time, so that a second answer is told from one that came too late. */
-  | { readonly at: 'answered' };
+  | { readonly at: 'completing'; readonly state: string };
 
 interface Pending {
   readonly id: PendingId;
@@ -44,6 +42,36 @@ export interface ConsentForm {
 const MAX_PER_BROWSER = 30;
 const MAX_PER_CLIENT = 2000;
 
+/** Ids by their owner, oldest first, so that a cap costs the same however many there are of others. */
+class Owners {
+  readonly #ids = new Map<string, Set<PendingId>>();
+  readonly #cap: number;
+
+  constructor(cap: number) {
+    this.#cap = cap;
+  }
+
+  add(owner: string, id: PendingId): void {
+    this.#ids.set(owner, (this.#ids.get(owner) ?? new Set()).add(id));
+  }
+
+  remove(owner: string, id: PendingId): void {
+    const own = this.#ids.get(owner);
+    own?.delete(id);
+    if (own?.size === 0) this.#ids.delete(owner);
+  }
+
+  /** The one that goes when this owner begins another. */
+  surplus(owner: string): PendingId | undefined {
+    const own = this.#ids.get(owner);
+    return own !== undefined && own.size >= this.#cap ? own.values().next().value : undefined;
+  }
+
+  any(owner: string): PendingId | undefined {
+    return this.#ids.get(owner)?.values().next().value;
+  }
+}
+
 export interface PendingAuthorizationsOptions {
   readonly now: Clock;
   readonly random: Randomness;
@@ -54,10 +82,23 @@ export interface PendingAuthorizationsOptions {
 export class PendingAuthorizations {
   readonly #random: Randomness;
   readonly #entries: ExpiringMap<string, Pending>;
+  /** Whose they were, for their time: so that a second answer is told from one that came too late. */
+  readonly #answered: ExpiringMap<string, Sha256>;
+  readonly #byBrowser = new Owners(MAX_PER_BROWSER);
+  readonly #byClient = new Owners(MAX_PER_CLIENT);
 
   constructor({ now, random, ttlMs, capacity }: PendingAuthorizationsOptions) {
     this.#random = random;
-    this.#entries = new ExpiringMap({ now, ttlMs, capacity });
+    this.#answered = new ExpiringMap({ now, ttlMs, capacity });
+    this.#entries = new ExpiringMap({
+      now,
+      ttlMs,
+      capacity,
+      onGone: ({ id, browser, request }) => {
+        this.#byBrowser.remove(browser, id);
+        this.#byClient.remove(request.client.id, id);
+      },
+    });
   }
 
   get size(): number {
@@ -67,30 +108,34 @@ export class PendingAuthorizations {
   /** Drops expired ones; the broker calls it every minute. */
   sweep(): void {
     this.#entries.sweep();
+    this.#answered.sweep();
   }
 
   /** Begins one for the browser whose cookie value is `browser`. */
-  open(request: AuthorizationRequest, browser: string): ConsentForm {
+  open(asked: AuthorizationRequest, browser: string): ConsentForm {
     const id = randomId<PendingId>(this.#random, 'pa_');
     const csrf = randomToken(this.#random, '');
     const owner = sha256(browser);
-    this.#makeRoom((other) => other.browser === owner, MAX_PER_BROWSER);
-    this.#makeRoom((other) => other.request.client.id === request.client.id, MAX_PER_CLIENT);
+    const request = this.#shareClient(asked);
+    for (const surplus of [this.#byBrowser.surplus(owner), this.#byClient.surplus(request.client.id)]) {
+      if (surplus !== undefined) this.#entries.delete(surplus);
+    }
     this.#entries.set(id, { id, browser: owner, csrf, request, step: { at: 'consent' } });
+    this.#byBrowser.add(owner, id);
+    this.#byClient.add(request.client.id, id);
     return { id, csrf, request };
   }
 
   /** The pending authorization a consent form speaks of, if form and browser are the ones it began with. */
   consented(id: string, csrf: string, browser: string | undefined): ConsentForm | undefined {
     const pending = this.#find(id, browser);
-    if (pending === undefined || isAnswered(pending) || !sameText(pending.csrf, csrf)) return undefined;
-    return pending;
+    return pending !== undefined && sameText(pending.csrf, csrf) ? pending : undefined;
   }
 
   /** Whether this browser has answered it already: by another click, in another tab, before it went back. */
   isAnswered(id: string, browser: string | undefined): boolean {
-    const pending = this.#find(id, browser);
-    return pending !== undefined && isAnswered(pending);
+    const owner = this.#answered.get(id);
+    return browser !== undefined && owner !== undefined && sameText(owner, sha256(browser));
   }
 
   /**
@@ -99,7 +144,7 @@ export class PendingAuthorizations {
    */
   awaitUpstream(id: PendingId, verifier: string): string | undefined {
     const pending = this.#entries.get(id);
-    if (pending === undefined || isAnswered(pending)) return undefined;
+    if (pending === undefined) return undefined;
     const state = `${id}.${randomToken(this.#random, '')}`;
     pending.step = { at: 'upstream', state, verifier };
     return state;
@@ -108,7 +153,8 @@ export class PendingAuthorizations {
   /** It has its answer, whichever. */
   close(id: PendingId): void {
     const pending = this.#entries.get(id);
-    if (pending !== undefined) pending.step = { at: 'answered' };
+    if (pending !== undefined) this.#answered.set(id, pending.browser);
+    this.#entries.delete(id);
   }
 
   /** Takes the upstream's answer, once: a second callback with the same state finds nothing. */
@@ -139,9 +185,11 @@ export class PendingAuthorizations {
     return pending;
   }
 
-  #makeRoom(counts: (pending: Pending) => boolean, limit: number): void {
-    const own = [...this.#entries.values()].filter(counts);
-    for (const { id } of own.slice(0, Math.max(0, own.length - limit + 1))) this.#entries.delete(id);
+  /** A registration never changes, and may be large: all logins of its client share one copy. */
+  #shareClient(asked: AuthorizationRequest): AuthorizationRequest {
+    const other = this.#byClient.any(asked.client.id);
+    const known = other === undefined ? undefined : this.#entries.get(other)?.request.client;
+    return known?.kind === 'dynamic' ? { ...asked, client: known } : asked;
   }
 
   #find(id: string, browser: string | undefined): Pending | undefined {
@@ -150,10 +198,6 @@ export class PendingAuthorizations {
       ? pending
       : undefined;
   }
-}
-
-function isAnswered({ step }: Pending): boolean {
-  return step.at === 'answered';
 }
 
 /** The upstream state begins with the id it belongs to. */

@@ -14,6 +14,7 @@ import {
   type ShownReason,
 } from './authorization.js';
 import type { ClientRegistry } from './client-registry.js';
+import type { Client } from './clients.js';
 import { isFault } from './fault.js';
 import {
   type CredentialSealer,
@@ -24,7 +25,9 @@ import {
 } from './identity.js';
 import { type Parameters, parseParameters } from './parameters.js';
 import { type ConsentForm, type PendingAuthorizations, type PendingId, pendingIdOf } from './pending.js';
+import { PINNED_DOCUMENTS } from './pinned-documents.js';
 import type { OAuthStore, UpstreamIdentity } from './ports.js';
+import { isLoopback } from './redirect-uris.js';
 import type { Resources } from './resources.js';
 import type { Tokens } from './tokens.js';
 import { Turns } from './turns.js';
@@ -32,6 +35,8 @@ import { Turns } from './turns.js';
 export type SignInStep =
   | { readonly next: 'consent'; readonly form: ConsentForm }
   | { readonly next: 'redirect'; readonly to: string }
+  /** A refusal for a client that nobody vouches for: the user decides whether to go where it wants the answer. */
+  | { readonly next: 'offer_return'; readonly to: string; readonly description: string }
   | {
       readonly next: 'explain';
       readonly problem: ShownReason | 'request_malformed' | 'expired' | 'answered' | 'scope_conflict';
@@ -86,7 +91,11 @@ export class SignIn {
     }
     const { target, error, description } = request;
     await audit('authorization.refused', { reason: error, client: client?.id });
-    return { next: 'redirect', to: responseUrl(target, issuer, { error, description }) };
+    const to = responseUrl(target, issuer, { error, description });
+    // RFC 9700 §4.11.2: sent on at once, a stranger's client would make us an open redirector.
+    return client !== undefined && (isVouchedFor(client) || isLoopback(target.redirectUri))
+      ? { next: 'redirect', to }
+      : { next: 'offer_return', to, description };
   }
 
   /** `POST /oauth/consent`. */
@@ -201,4 +210,9 @@ export class SignIn {
     await audit('sign_in.refused', { reason, client: request.client.id });
     return { next: 'redirect', to: responseUrl(request, issuer, { error: 'access_denied', description }) };
   }
+}
+
+/** Whether the operator made this client, or we know it by name. Anybody can register one, or publish a document. */
+function isVouchedFor({ id, kind }: Client): boolean {
+  return kind === 'registered' || (kind === 'document' && PINNED_DOCUMENTS.has(id));
 }

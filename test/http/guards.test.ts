@@ -1,37 +1,9 @@
 /** What stands before every route, on real sockets: Host, Origin, CORS, the 401, discovery, headers. */
 import assert from 'node:assert/strict';
-import { type IncomingMessage, request } from 'node:http';
 import { describe, test } from 'node:test';
+import { ask } from '../support/ask.js';
 import { startTestBroker } from '../support/broker.js';
 import { obtainTokens } from '../support/oauth-client.js';
-
-interface Answer {
-  readonly status: number;
-  readonly headers: IncomingMessage['headers'];
-  readonly body: string;
-}
-
-/** Unlike fetch, this sends any Host and Origin it is told to. */
-function ask(
-  url: string,
-  method = 'GET',
-  headers: Record<string, string> = {},
-  body?: string,
-): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const sent = request(url, { method, headers }, (response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (chunk: string) => {
-        text += chunk;
-      });
-      response.once('end', () =>
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }),
-      );
-    });
-    sent.once('error', reject);
-    sent.end(body);
-  });
-}
 
 describe('the Host header', () => {
   test("must be the broker's own: any loopback name when it is loopback, nothing else", async () => {

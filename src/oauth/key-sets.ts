@@ -1,0 +1,80 @@
+/**
+ * The public keys of clients, from the address each names. Fetched through the guard, one fetch at a time, and never more
+ * often than the pause: an address that fails or lacks a key cannot be made to cost its host, or us, a fetch a request.
+ */
+import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
+import { z } from 'zod';
+import { type Clock, DAY, MINUTE, SECOND } from '../base/clock.js';
+import { ExpiringMap } from '../base/expiring-map.js';
+import { parseJson } from '../base/fetch.js';
+import type { PublicFetch } from '../base/public-fetch.js';
+
+const FRESH_MS = 10 * MINUTE;
+/** A key that is not in the set may have come since: asked for again after this pause. */
+const PAUSE_MS = 30 * SECOND;
+const CAPACITY = 200;
+
+const keySet = z.object({ keys: z.array(z.looseObject({ kty: z.string() })).max(100) });
+
+interface Cached {
+  /** The last good set, if there ever was one. */
+  readonly find: ReturnType<typeof createLocalJWKSet> | undefined;
+  /** The last try, and whether it brought that set. */
+  readonly triedAt: number;
+  readonly good: boolean;
+}
+
+export class KeySets {
+  readonly #fetch: PublicFetch;
+  readonly #now: Clock;
+  readonly #cache: ExpiringMap<string, Cached>;
+  readonly #fetching = new Map<string, Promise<Cached>>();
+
+  constructor(fetch: PublicFetch, now: Clock) {
+    this.#fetch = fetch;
+    this.#now = now;
+    this.#cache = new ExpiringMap({ now, ttlMs: 7 * DAY, capacity: CAPACITY });
+  }
+
+  /** The key at `uri` that a token says it was signed with. Throws jose's errors when there is none. */
+  at(uri: string): JWTVerifyGetKey {
+    return async (header, token) => {
+      const first = await this.#load(uri);
+      try {
+        return await lookUp(first)(header, token);
+      } catch (error) {
+        if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+        const again = await this.#load(uri, 'lacks a key');
+        if (again === first) throw error;
+        return lookUp(again)(header, token);
+      }
+    };
+  }
+
+  async #load(uri: string, lack?: 'lacks a key'): Promise<Cached> {
+    const cached = this.#cache.get(uri);
+    if (cached !== undefined) {
+      const age = this.#now() - cached.triedAt;
+      if (age < PAUSE_MS || (cached.good && lack === undefined && age < FRESH_MS)) return cached;
+    }
+    const running =
+      this.#fetching.get(uri) ?? this.#refresh(uri, cached).finally(() => this.#fetching.delete(uri));
+    this.#fetching.set(uri, running);
+    return running;
+  }
+
+  async #refresh(uri: string, before: Cached | undefined): Promise<Cached> {
+    const answer = await this.#fetch(uri, { timeoutMs: 5 * SECOND, maxBytes: 64 * 1024 });
+    const body = 'failure' in answer || answer.status !== 200 ? undefined : parseJson(answer.text);
+    const { success: good, data } = keySet.safeParse(body);
+    const find = good ? createLocalJWKSet(data as JSONWebKeySet) : before?.find;
+    const next: Cached = { find, triedAt: this.#now(), good };
+    this.#cache.set(uri, next);
+    return next;
+  }
+}
+
+function lookUp({ find }: Cached): NonNullable<Cached['find']> {
+  if (find === undefined) throw new errors.JWKSInvalid('no key set could be had');
+  return find;
+}

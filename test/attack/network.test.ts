@@ -1,0 +1,219 @@
+/** Attacks from and through the network: addresses that we are made to fetch, headers that lie, and floods. */
+import assert from 'node:assert/strict';
+import type { OutgoingHttpHeaders } from 'node:http';
+import { describe, test } from 'node:test';
+import { isPublicAddress, type PublicNetwork } from '../../src/base/public-fetch.js';
+import { ask } from '../support/ask.js';
+import { Browser } from '../support/browser.js';
+import { startDocumentHost } from '../support/document-host.js';
+import { setStage } from '../support/stage.js';
+
+describe('SSRF', () => {
+  test('through client_id: at every endpoint that takes one, no private address is connected to', async () => {
+    await using host = await startDocumentHost();
+    // The server stands on loopback, and this time its address is judged for what it is.
+    const network: PublicNetwork = { ...host.network, isPublic: isPublicAddress };
+    await using it = await setStage({ network });
+    const { port } = new URL(host.url);
+    for (const id of [
+      `https://documents.test:${port}/client.json`,
+      `https://127.0.0.1:${port}/client.json`,
+      `https://[::1]:${port}/client.json`,
+      `https://localhost:${port}/client.json`,
+    ]) {
+      const client = { clientId: id, redirectUri: 'https://app.example/cb' };
+      const page = await new Browser().open(it.authorizationUrl(client));
+      assert.equal(page.status, 400, id);
+      assert.match(page.body, /not known/);
+      for (const path of ['/oauth/token', '/oauth/revoke', '/oauth/introspect']) {
+        const { status, body } = await it.post(path, { client_id: id, token: 'x', grant_type: 'x' });
+        assert.equal(status, 401, path);
+        // The caller learns nothing of what is there: not even whether there is something.
+        assert.deepEqual(body, {
+          error: 'invalid_client',
+          error_description: 'Client authentication failed.',
+        });
+      }
+    }
+    assert.deepEqual(host.requests, []);
+    assert.ok(it.broker.log.some(({ fields }) => fields.problem === 'not_public'));
+  });
+
+  test('through jwks_uri, registered or in a document: only https, and no private address', async () => {
+    await using host = await startDocumentHost();
+    const documents = new Set(['documents.test']);
+    const names: string[] = [];
+    const network: PublicNetwork = {
+      ...host.network,
+      lookup: (name, options, callback) => {
+        names.push(name);
+        if (documents.has(name)) host.network.lookup(name, options, callback);
+        else callback(null, [{ address: '10.0.0.1', family: 4 }]);
+      },
+      isPublic: (address) => address === '127.0.0.1',
+    };
+    await using it = await setStage({ network });
+    const id = `${host.url}/client.json`;
+    host.serve('/client.json', {
+      client_id: id,
+      redirect_uris: ['https://app.example/cb'],
+      token_endpoint_auth_method: 'private_key_jwt',
+      jwks_uri: 'https://internal.test/keys',
+    });
+    const claims = Buffer.from(JSON.stringify({ sub: id })).toString('base64url');
+    const header = Buffer.from(JSON.stringify({ alg: 'RS256', kid: 'x' })).toString('base64url');
+    const { status } = await it.post('/oauth/token', {
+      client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+      client_assertion: `${header}.${claims}.AAAA`,
+      grant_type: 'authorization_code',
+    });
+    assert.equal(status, 401);
+    assert.deepEqual(names, ['documents.test', 'internal.test']);
+    for (const jwksUri of ['http://app.example/keys', 'file:///etc/passwd', undefined]) {
+      const response = await fetch(`${it.broker.url}/oauth/register`, {
+        method: 'POST',
+        body: JSON.stringify({
+          redirect_uris: ['https://app.example/cb'],
+          token_endpoint_auth_method: 'private_key_jwt',
+          jwks_uri: jwksUri,
+        }),
+      });
+      assert.equal(response.status, 400, jwksUri);
+    }
+  });
+});
+
+describe('a request that lies about where it came to', () => {
+  const LIES: readonly OutgoingHttpHeaders[] = [
+    { 'X-Forwarded-Host': 'evil.example', 'X-Forwarded-Proto': 'https', 'X-Forwarded-Port': '444' },
+    { Forwarded: 'host=evil.example;proto=https' },
+    { 'X-Host': 'evil.example', 'X-Original-Host': 'evil.example', 'X-Forwarded-Server': 'evil.example' },
+    { 'X-Original-URL': '/evil', 'X-Rewrite-URL': '/evil', 'X-Forwarded-Prefix': '/evil' },
+    { 'X-HTTP-Method-Override': 'DELETE' },
+  ];
+  test('changes no address in any answer: not the issuer, not a page, not a redirect', async () => {
+    await using it = await setStage();
+    const paths = [
+      '/.well-known/oauth-authorization-server',
+      '/.well-known/oauth-protected-resource/mcp',
+      '/mcp',
+      '/',
+    ];
+    const authorize = new URL(it.authorizationUrl());
+    for (const path of [...paths, authorize.pathname + authorize.search]) {
+      for (const headers of LIES) {
+        const { body, headers: answered, status } = await ask(it.broker.url + path, 'GET', headers);
+        assert.ok(status === 200 || status === 401);
+        assert.doesNotMatch(body + JSON.stringify(answered), /evil|:444/, path);
+      }
+    }
+  });
+
+  test('with another Host, or two, is refused before anything else is done', async () => {
+    await using it = await setStage();
+    const before = it.broker.log.length;
+    for (const host of [
+      'evil.example',
+      `${new URL(it.broker.url).host}.evil.example`,
+      'evil.example:80',
+      '@',
+    ]) {
+      const { status } = await ask(it.authorizationUrl(), 'GET', { Host: host });
+      assert.ok(status === 403 || status === 400, `${host}: ${status}`);
+    }
+    assert.equal(it.broker.log.length, before);
+  });
+});
+
+describe('a flood', () => {
+  /** A request that costs nothing but its place in the measure: answered 404, or 429. */
+  const knock = (url: string, forwardedFor: string | string[], path = '/oauth/register') =>
+    ask(url + path, 'GET', { 'X-Forwarded-For': forwardedFor });
+  const refusedOf = async (count: number, task: (index: number) => Promise<{ status: number }>) => {
+    let refused = 0;
+    for (let index = 0; index < count; index += 1) {
+      const { status } = await task(index);
+      assert.ok(status === 404 || status === 429, String(status));
+      if (status === 429) refused += 1;
+    }
+    return refused;
+  };
+
+  test('is answered 429 with Retry-After in whole seconds, and never cached; a neighbour is not', async () => {
+    await using it = await setStage();
+    const { url } = it.broker;
+    assert.equal(await refusedOf(70, () => knock(url, '198.51.100.7')), 10);
+    const { status, headers, body } = await ask(`${url}/oauth/register`, 'POST', {
+      'X-Forwarded-For': '198.51.100.7',
+    });
+    assert.equal(status, 429);
+    assert.match(headers['retry-after'] ?? '', /^([1-9]|[1-5]\d|60)$/);
+    assert.match(headers['cache-control'] ?? '', /no-store/);
+    assert.equal((JSON.parse(body) as { error: string }).error, 'temporarily_unavailable');
+    assert.equal((await knock(url, '198.51.100.8')).status, 404);
+  });
+
+  test('under another spelling of the path is the same flood', async () => {
+    await using it = await setStage();
+    const spellings = ['/oauth/register', '/oauth/register/', '/oauth/%72egister'];
+    const refused = await refusedOf(70, (index) =>
+      knock(it.broker.url, '198.51.100.7', spellings[index % 3]),
+    );
+    assert.ok(refused >= 9, `${refused} refused`);
+  });
+
+  test('names its source by X-Forwarded-For only as far as trusted proxies vouch for it', async () => {
+    await using it = await setStage({ env: { BROKER_TRUSTED_PROXIES: '127.0.0.1 10.0.0.0/8' } });
+    const chains: readonly ((index: number) => string | string[])[] = [
+      (index) => `203.0.113.${index}, 198.51.100.1`,
+      (index) => `203.0.113.${index}, 198.51.100.2, 10.1.2.3`,
+      (index) => [`203.0.113.${index}`, '198.51.100.3'],
+      (index) => `203.0.113.${index}, nonsense, 10.0.0.1`,
+    ];
+    for (const chain of chains) {
+      assert.equal(await refusedOf(70, (index) => knock(it.broker.url, chain(index))), 10, String(chain(1)));
+    }
+    // What is no address names nobody: it counts for the proxy, which registered the client of this stage.
+    assert.equal(await refusedOf(70, (index) => knock(it.broker.url, `${index}.1.1.1, 999.1.1.1`)), 11);
+  });
+
+  test('cannot name itself when no proxy is trusted', async () => {
+    await using it = await setStage({ env: { BROKER_TRUSTED_PROXIES: '192.0.2.1' } });
+    // The stage registered a client already.
+    assert.equal(await refusedOf(70, (index) => knock(it.broker.url, `203.0.113.${index}`)), 11);
+  });
+
+  test('from one IPv6 /64 is one flood, however its addresses are written; the next /64 is another', async () => {
+    await using it = await setStage();
+    const spell = (index: number) =>
+      [
+        `2001:db8:0:1::${index.toString(16)}`,
+        `2001:0DB8:0000:0001:ffff:${index}::`,
+        `2001:db8:0:1:a:b:c:${index}`,
+      ][index % 3] ?? '';
+    assert.equal(await refusedOf(70, (index) => knock(it.broker.url, spell(index))), 10);
+    assert.equal((await knock(it.broker.url, '2001:db8:0:2::1')).status, 404);
+    const mapped = (index: number) => (index % 2 === 0 ? '203.0.113.9' : '::ffff:203.0.113.9');
+    assert.equal(await refusedOf(70, (index) => knock(it.broker.url, mapped(index))), 10);
+  });
+
+  test('that is everybody behind a hosted client is none: 160.79.104.0/21 may do fifty times as much', async () => {
+    await using it = await setStage();
+    for (const [address, refused] of [
+      ['160.79.104.1', 0],
+      ['160.79.111.255', 0],
+      ['160.79.112.1', 10],
+      ['160.79.103.255', 10],
+    ] as const) {
+      assert.equal(await refusedOf(70, () => knock(it.broker.url, address)), refused, address);
+    }
+  });
+
+  test('of one kind leaves the others alone, and each request counts once', async () => {
+    await using it = await setStage();
+    const from = (path: string) => () => knock(it.broker.url, '198.51.100.7', path);
+    assert.equal(await refusedOf(250, from('/oauth/consent')), 10);
+    assert.equal(await refusedOf(700, from('/oauth/introspect')), 0);
+    assert.equal(await refusedOf(1, from('/oauth/register')), 0);
+  });
+});
