@@ -267,8 +267,9 @@ export function explanationPage(
 export function returnPage(to: string, description: string): Page {
   return {
     title: 'The request is refused',
+    footer: aboutBroker(upstream),
     body: html`<p>The application sent a request that this broker cannot grant: ${description}.</p>
-<p>You can return to it at <a href="${to}" rel="noreferrer">${destination(to)}</a>, if that is where you came from.</p>`,
+<p>You can return to it at <a href="${to}" rel="noreferrer">${new URL(to).host || new URL(to).protocol}</a>, if that is where you came from.</p>`,
   };
 }
 
@@ -321,10 +322,10 @@ function formTargets(redirectUri: string, upstream: Upstream): readonly string[]
 
 /** Where a redirect leads, short enough to compare: host, or scheme of a native application. */
 function destination(redirectUri: string): Markup {
-  const { protocol, host } = new URL(redirectUri);
+  const { protocol, host, hostname } = new URL(redirectUri);
   if (protocol === 'https:') return html`<code>${host}</code>`;
   return isLoopback(redirectUri)
-    ? html`A program on this computer`
+    ? html`A program on this computer, at <code>${hostname}</code>`
     : html`The program on this computer that opens <code>${protocol}</code> links`;
 }
 

@@ -47,7 +47,7 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
         // 303, never 307: the answer to a POST must not be posted on to the client.
         return c.redirect(step.to, 303);
       case 'offer_return':
-        return renderPage(c, 400, returnPage(step.to, step.description));
+        return renderPage(c, 400, returnPage(step.to, step.description, upstream));
       case 'consent':
         return renderPage(c, 200, consentPage(step.form, upstream));
       case 'upstream_failed':

@@ -20,9 +20,7 @@ export type PendingId = Brand<string, 'PendingId'>;
 type Step =
   | { readonly at: 'consent' }
   | { readonly at: 'upstream'; readonly state: string; readonly verifier: string }
-  | { readonly at: 'completing'; readonly state: string }
-  /** Answered. Remembered for its time, so that a second answer is told from one that came too late. */
-  | { readonly at: 'answered' };
+  | { readonly at: 'completing'; readonly state: string };
 
 interface Pending {
   readonly id: PendingId;
@@ -84,11 +82,14 @@ export interface PendingAuthorizationsOptions {
 export class PendingAuthorizations {
   readonly #random: Randomness;
   readonly #entries: ExpiringMap<string, Pending>;
+  /** Whose they were, for their time: so that a second answer is told from one that came too late. */
+  readonly #answered: ExpiringMap<string, Sha256>;
   readonly #byBrowser = new Owners(MAX_PER_BROWSER);
   readonly #byClient = new Owners(MAX_PER_CLIENT);
 
   constructor({ now, random, ttlMs, capacity }: PendingAuthorizationsOptions) {
     this.#random = random;
+    this.#answered = new ExpiringMap({ now, ttlMs, capacity });
     this.#entries = new ExpiringMap({
       now,
       ttlMs,
@@ -104,6 +105,7 @@ export class PendingAuthorizations {
   /** Drops expired ones; the broker calls it every minute. */
   sweep(): void {
     this.#entries.sweep();
+    this.#answered.sweep();
   }
 
   /** Begins one for the browser whose cookie value is `browser`. */
@@ -124,14 +126,13 @@ export class PendingAuthorizations {
   /** The pending authorization a consent form speaks of, if form and browser are the ones it began with. */
   consented(id: string, csrf: string, browser: string | undefined): ConsentForm | undefined {
     const pending = this.#find(id, browser);
-    if (pending === undefined || isAnswered(pending) || !sameText(pending.csrf, csrf)) return undefined;
-    return pending;
+    return pending !== undefined && sameText(pending.csrf, csrf) ? pending : undefined;
   }
 
   /** Whether this browser has answered it already: by another click, in another tab, before it went back. */
   isAnswered(id: string, browser: string | undefined): boolean {
-    const pending = this.#find(id, browser);
-    return pending !== undefined && isAnswered(pending);
+    const owner = this.#answered.get(id);
+    return browser !== undefined && owner !== undefined && sameText(owner, sha256(browser));
   }
 
   /**
@@ -140,7 +141,7 @@ export class PendingAuthorizations {
    */
   awaitUpstream(id: PendingId, verifier: string): string | undefined {
     const pending = this.#entries.get(id);
-    if (pending === undefined || isAnswered(pending)) return undefined;
+    if (pending === undefined) return undefined;
     const state = `${id}.${randomToken(this.#random, '')}`;
     pending.step = { at: 'upstream', state, verifier };
     return state;
@@ -201,10 +202,6 @@ export class PendingAuthorizations {
       ? pending
       : undefined;
   }
-}
-
-function isAnswered({ step }: Pending): boolean {
-  return step.at === 'answered';
 }
 
 /** The upstream state begins with the id it belongs to. */

@@ -42,6 +42,8 @@ export const PAGES: Readonly<Record<string, (it: ConsentStage, page: Page) => Pr
   'unknown-application': (it, page) => page.goto(it.authorizationUrl('cl_unknown', it.redirectUri)),
   'unregistered-address': async (it, page) =>
     page.goto(it.authorizationUrl(await it.register('App', it.redirectUri), 'https://evil.example/cb')),
+  'refused-stranger': async (it, page) =>
+    page.goto(`${it.authorizationUrl(await it.register('Chat for teams', WEB), WEB)}&request=x`),
   malformed: async (it, page) => page.goto(`${await it.localUrl()}&state=another`),
   'too-late': async (it, page) => {
     await page.goto(await it.localUrl());

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type Stage, startStage } from '../support/stage.js';
+import { type Stage, startStage } from '../support/connection.js';
 import { type Chromium, type Context, launchChromium, type Page } from './chromium.js';
 
 export const CONTINUE = 'button[value=continue]';

@@ -5,7 +5,13 @@ import { describe, test } from 'node:test';
 import { sql } from 'drizzle-orm';
 import { DAY, MINUTE, SECOND } from '../../src/base/clock.js';
 import { openSqlite } from '../../src/store/sqlite.js';
-import { type Connection, type Stage, startStage, strangeToken, type TokenAnswer } from '../support/stage.js';
+import {
+  type Connection,
+  type Stage,
+  startStage,
+  strangeToken,
+  type TokenAnswer,
+} from '../support/connection.js';
 
 /** Two addresses of a hosted client, as a trusted proxy reports them. */
 const EGRESS = ['160.79.104.10', '160.79.111.9'] as const;

@@ -6,7 +6,7 @@ import { DAY, MINUTE } from '../../src/base/clock.js';
 import { clientOf, connect } from '../fixtures/client.js';
 import { until } from '../fixtures/until.js';
 import { Browser } from '../support/browser.js';
-import { type Connection, type Stage, startStage } from '../support/stage.js';
+import { type Connection, type Stage, startStage } from '../support/connection.js';
 
 const HOUR = 60 * MINUTE;
 const TOKEN_ENDPOINT = '/login/oauth/access_token';

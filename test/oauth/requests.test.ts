@@ -211,3 +211,13 @@ test('discovery documents name one issuer, S256, none, and no OpenID', () => {
   assert.deepEqual(resource.authorization_servers, [ORIGIN]);
   assert.deepEqual(resource.scopes_supported, ['mcp']);
 });
+
+test('iss is sent whether it is advertised or not, and advertised unless the operator says no (RFC 9207 §2.3)', () => {
+  const advertised = (advertiseIss: boolean) =>
+    authorizationServerMetadata(ORIGIN, { documents: true, advertiseIss })
+      .authorization_response_iss_parameter_supported;
+  assert.equal(advertised(true), true);
+  assert.equal(advertised(false), undefined);
+  const url = responseUrl({ redirectUri: CALLBACK, state: undefined }, ORIGIN, { code: 'c' });
+  assert.equal(new URL(url).searchParams.get('iss'), ORIGIN);
+});
