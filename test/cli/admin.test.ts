@@ -206,7 +206,7 @@ describe('grants', () => {
     const stream = await alices.get();
     assert.equal(stream.status, 200);
     let streamEnded = false;
-    const reading = stream.text().then(() => {
+    void stream.text().then(() => {
       streamEnded = true;
     });
 
@@ -222,7 +222,7 @@ describe('grants', () => {
     const stopped = () => it.broker.log.filter(({ event }) => event === 'child.stopped').length;
     assert.equal(stopped(), 0);
     passMinute();
-    await reading;
+    await until('the end of the stream', () => streamEnded);
     await until('the end of the child', () => stopped() > 0);
     assert.ok((await bobs.call('tools/list')).result.tools.length > 0);
     assert.equal(stopped(), 1);
