@@ -264,7 +264,7 @@ export function explanationPage(
   };
 }
 
-export function returnPage(to: string, description: string): Page {
+export function returnPage(to: string, description: string, upstream: Upstream): Page {
   return {
     title: 'The request is refused',
     footer: aboutBroker(upstream),

@@ -82,11 +82,6 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
   return routes;
 }
 
-/** The consent form stands on our own pages only, and a browser says where a request comes from. */
-function isForeign(c: Context): boolean {
-  return ['cross-site', 'same-site'].includes(c.req.header('sec-fetch-site') ?? '');
-}
-
 /** The authorization request whose page was posted from, if it was ours: what `Referrer-Policy: same-origin` tells us alone. */
 function requestBefore(c: Context): string | undefined {
   const referrer = c.req.header('referer') ?? '';
@@ -94,4 +89,9 @@ function requestBefore(c: Context): string | undefined {
   const { host, pathname, search } = new URL(referrer);
   const isOurs = host === c.req.header('host') && ['/oauth/authorize', '/authorize'].includes(pathname);
   return isOurs ? pathname + search : undefined;
+}
+
+/** The consent form stands on our own pages only, and a browser says where a request comes from. */
+function isForeign(c: Context): boolean {
+  return ['cross-site', 'same-site'].includes(c.req.header('sec-fetch-site') ?? '');
 }

@@ -94,7 +94,10 @@ export class PendingAuthorizations {
       now,
       ttlMs,
       capacity,
-      onGone: (pending) => this.#release(pending),
+      onGone: ({ id, browser, request }) => {
+        this.#byBrowser.remove(browser, id);
+        this.#byClient.remove(request.client.id, id);
+      },
     });
   }
 
@@ -150,9 +153,8 @@ export class PendingAuthorizations {
   /** It has its answer, whichever. */
   close(id: PendingId): void {
     const pending = this.#entries.get(id);
-    if (pending === undefined) return;
-    pending.step = { at: 'answered' };
-    this.#release(pending);
+    if (pending !== undefined) this.#answered.set(id, pending.browser);
+    this.#entries.delete(id);
   }
 
   /** Takes the upstream's answer, once: a second callback with the same state finds nothing. */
@@ -181,12 +183,6 @@ export class PendingAuthorizations {
     const pending = this.#entries.get(id);
     if (pending !== undefined) pending.step = { at: 'consent' };
     return pending;
-  }
-
-  /** It counts no more against its browser and its client. */
-  #release({ id, browser, request }: Pending): void {
-    this.#byBrowser.remove(browser, id);
-    this.#byClient.remove(request.client.id, id);
   }
 
   /** A registration never changes, and may be large: all logins of its client share one copy. */
