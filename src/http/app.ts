@@ -7,8 +7,8 @@ import { describeError, type Log } from '../base/log.js';
 import type { AdvertisedFeatures } from '../oauth/metadata.js';
 import type { Resources } from '../oauth/resources.js';
 import { type AllowedOrigins, hostGuard, originGuard, securityHeaders } from './guards.js';
-import { homePage, incidentPage, renderPage, type Upstream } from './pages.js';
-import { RATE_LIMITS, rateLimit } from './rate-limits.js';
+import { busyPage, homePage, incidentPage, renderPage, type Upstream } from './pages.js';
+import { RATE_LIMITS, type RefuseTooMany, rateLimit, tooManyRequests } from './rate-limits.js';
 import { type SignInRoutesDeps, signInRoutes } from './sign-in.js';
 import { type TokenRoutesDeps, tokenRoutes } from './token.js';
 import { wellKnownRoutes } from './well-known.js';
@@ -59,8 +59,13 @@ export function createApp(deps: AppDeps): Hono<NodeEnv> {
   app.use(hostGuard(publicUrl));
   for (const path of TOKEN_PATHS) app.use(path, originGuard(publicUrl, allowedOrigins));
 
+  const tooManyPage: RefuseTooMany = (c, seconds) => {
+    c.header('Retry-After', String(seconds));
+    return renderPage(c, 429, busyPage(seconds, upstream));
+  };
   for (const [kind, paths] of Object.entries(LIMITED_PATHS) as [keyof typeof RATE_LIMITS, string[]][]) {
-    const limit = rateLimit(RATE_LIMITS[kind], trustedProxies);
+    const refuse = kind === 'authorize' ? tooManyPage : tooManyRequests;
+    const limit = rateLimit(RATE_LIMITS[kind], trustedProxies, refuse);
     for (const path of paths) app.use(path, limit);
   }
 

@@ -59,7 +59,7 @@ const STYLE_SOURCE = `'sha256-${createHash('sha256').update(STYLE).digest('base6
 /** Sends a page with its policy. */
 export async function renderPage(
   c: Context,
-  status: 200 | 400 | 404 | 500 | 502,
+  status: 200 | 400 | 404 | 429 | 500 | 502,
   page: Page,
 ): Promise<Response> {
   const forms = ["'self'", ...(page.formTargets ?? [])].join(' ');
@@ -270,6 +270,14 @@ export function returnPage(to: string, description: string, upstream: Upstream):
     footer: aboutBroker(upstream),
     body: html`<p>The application sent a request that this broker cannot grant: ${description}.</p>
 <p>You can return to it at <a href="${to}" rel="noreferrer">${new URL(to).host || new URL(to).protocol}</a>, if that is where you came from.</p>`,
+  };
+}
+
+export function busyPage(seconds: number, upstream: Upstream): Page {
+  return {
+    title: 'Too many sign-ins at once',
+    footer: aboutBroker(upstream),
+    body: html`<p>Very many sign-ins came from your network in the last minute. Wait ${seconds} seconds, then reload this page.</p>`,
   };
 }
 

@@ -6,10 +6,10 @@
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context, MiddlewareHandler } from 'hono';
-import { type IRateLimiterRes, RateLimiterMemory } from 'rate-limiter-flexible';
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 
 export interface RateLimit {
-  /** Requests per minute from one network: an IPv4 address or an IPv6 /64. */
+  /** Requests per minute of one caller: before authentication an IPv4 address or an IPv6 /64. */
   readonly perMinute: number;
 }
 
@@ -24,25 +24,46 @@ export const RATE_LIMITS = {
 const SHARED_EGRESS = networks(['160.79.104.0', 21]);
 const SHARED_FACTOR = 50;
 
-/** Answers 429 with `Retry-After` to a network above the limit. */
-export function rateLimit({ perMinute }: RateLimit, trustedProxies: BlockList): MiddlewareHandler {
-  const limiter = new RateLimiterMemory({ points: perMinute * SHARED_FACTOR, duration: 60 });
+/** What one client, or one grant of a client that many installations share, may ask at the token endpoint in a minute. */
+export const CLIENT_LIMIT: RateLimit = { perMinute: 300 };
+
+/** Takes `cost` from the minute of `key`; says how many seconds to wait when nothing is left. */
+export type Budget = (key: string, cost?: number) => Promise<number | undefined>;
+
+export function createBudget({ perMinute }: RateLimit): Budget {
+  const limiter = new RateLimiterMemory({ points: perMinute, duration: 60 });
+  return async (key, cost = 1) => {
+    try {
+      await limiter.consume(key, cost);
+      return undefined;
+    } catch (refused) {
+      if (!(refused instanceof RateLimiterRes)) throw refused;
+      return Math.ceil(refused.msBeforeNext / 1000);
+    }
+  };
+}
+
+export type RefuseTooMany = (c: Context, seconds: number) => Response | Promise<Response>;
+
+/** 429 for programs. */
+export const tooManyRequests: RefuseTooMany = (c, seconds) => {
+  c.header('Retry-After', String(seconds));
+  c.header('Cache-Control', 'no-store');
+  const error_description = 'Too many requests. Try again later.';
+  return c.json({ error: 'temporarily_unavailable', error_description }, 429);
+};
+
+/** Refuses a network above the limit, before anything is known of the caller. */
+export function rateLimit(
+  { perMinute }: RateLimit,
+  trustedProxies: BlockList,
+  refuse: RefuseTooMany = tooManyRequests,
+): MiddlewareHandler {
+  const take = createBudget({ perMinute: perMinute * SHARED_FACTOR });
   return async function rateLimit(c, next) {
     const address = clientAddress(c, trustedProxies);
-    const cost = isIn(SHARED_EGRESS, address) ? 1 : SHARED_FACTOR;
-    try {
-      await limiter.consume(networkOf(address), cost);
-    } catch (refused) {
-      if (refused instanceof Error) throw refused;
-      const seconds = Math.ceil((refused as IRateLimiterRes & { msBeforeNext: number }).msBeforeNext / 1000);
-      c.header('Retry-After', String(seconds));
-      c.header('Cache-Control', 'no-store');
-      return c.json(
-        { error: 'temporarily_unavailable', error_description: 'Too many requests. Try again later.' },
-        429,
-      );
-    }
-    return next();
+    const seconds = await take(networkOf(address), isIn(SHARED_EGRESS, address) ? 1 : SHARED_FACTOR);
+    return seconds === undefined ? next() : refuse(c, seconds);
   };
 }
 

@@ -12,6 +12,7 @@ import { fault, isFault, type OAuthFault, toWire } from '../oauth/fault.js';
 import { type Parameters, parseParameters } from '../oauth/parameters.js';
 import type { OAuthStore } from '../oauth/ports.js';
 import type { Tokens } from '../oauth/tokens.js';
+import { CLIENT_LIMIT, createBudget, tooManyRequests } from './rate-limits.js';
 
 export interface TokenRoutesDeps {
   readonly store: OAuthStore;
@@ -57,6 +58,13 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     return isFault(client) ? client : { form, client };
   }
 
+  /** A client that is a document is shared by all its installations, so there the grant behind its token counts. */
+  const take = createBudget(CLIENT_LIMIT);
+  const waitOf = ({ form, client }: { form: Parameters; client: Client }): Promise<number | undefined> => {
+    const token = form.get('refresh_token') ?? form.get('code') ?? form.get('token') ?? '';
+    return take(client.kind === 'document' ? `${client.id} ${sha256(token)}` : client.id);
+  };
+
   routes.on('POST', ['/oauth/register', '/register'], limitTo(MAX_REGISTRATION_BYTES), async (c) => {
     const registration = registerClient(parseJson(await c.req.text()), now(), random);
     if (isFault(registration)) return refuse(c, registration);
@@ -68,6 +76,8 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
   routes.on('POST', ['/oauth/token', '/token'], limit, async (c) => {
     const request = await readClient(c);
     if (isFault(request)) return refuse(c, request);
+    const seconds = await waitOf(request);
+    if (seconds !== undefined) return tooManyRequests(c, seconds);
     const response = await tokens.exchange(request.client, request.form);
     return isFault(response) ? refuse(c, response, request.client) : answer(c, response, 200);
   });

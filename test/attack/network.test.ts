@@ -217,3 +217,37 @@ describe('a flood', () => {
     assert.equal(await refusedOf(1, from('/oauth/register')), 0);
   });
 });
+
+describe('limits after authentication', () => {
+  test('one client cannot use up what others need at the token endpoint', async () => {
+    await using stage = await setStage();
+    const ask = (client: { readonly clientId: string }) =>
+      stage.post('/oauth/token', {
+        client_id: client.clientId,
+        grant_type: 'refresh_token',
+        refresh_token: 'x',
+      });
+    let refused: Awaited<ReturnType<typeof ask>> | undefined;
+    for (let batch = 0; batch < 31 && refused === undefined; batch += 1) {
+      const answers = await Promise.all(Array.from({ length: 10 }, () => ask(stage.client)));
+      refused = answers.find(({ status }) => status === 429);
+    }
+    assert.match(refused?.headers.get('retry-after') ?? '', /^([1-9]|[1-5]\d|60)$/);
+    assert.equal((await ask(await stage.register({}))).status, 400);
+  });
+
+  test('a person who meets the limit gets a page that says how long to wait', async () => {
+    await using stage = await setStage();
+    const statuses = async () => {
+      const page = await fetch(`${stage.broker.url}/oauth/authorize`);
+      return { status: page.status, type: page.headers.get('content-type') ?? '', text: await page.text() };
+    };
+    const pages = [];
+    for (let batch = 0; batch < 25; batch += 1) {
+      pages.push(...(await Promise.all(Array.from({ length: 10 }, statuses))));
+    }
+    const busy = pages.find(({ status }) => status === 429);
+    assert.match(busy?.type ?? '', /^text\/html/);
+    assert.match(busy?.text ?? '', /Wait \d+ seconds/);
+  });
+});
