@@ -1,10 +1,10 @@
 /** Attacks on the authorization request and its answer: RFC 9700 §4.1 to §4.8, §4.11, and MCP's security best practices. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { atClient, CHALLENGE, setStage } from '../support/attack-stage.js';
 import { Browser } from '../support/browser.js';
 import { startDocumentHost } from '../support/document-host.js';
 import { parseForms } from '../support/html.js';
+import { atClient, CHALLENGE, setStage } from '../support/stage.js';
 
 const EVIL = { client_name: 'Claude', redirect_uris: ['https://evil.example/cb'] };
 

@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ask } from '../support/ask.js';
-import { atCallback, atClient, CHALLENGE, type Fields, setStage } from '../support/attack-stage.js';
 import { startTestBroker } from '../support/broker.js';
 import { Browser, type Page } from '../support/browser.js';
 import { startDocumentHost } from '../support/document-host.js';
 import { parseForms, textOf } from '../support/html.js';
+import { atCallback, atClient, CHALLENGE, type Fields, setStage } from '../support/stage.js';
 
 /** What the consent page would post. */
 function consentFields(page: Page): Record<'pending' | 'csrf' | 'decision', string> {

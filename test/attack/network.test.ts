@@ -4,9 +4,9 @@ import type { OutgoingHttpHeaders } from 'node:http';
 import { describe, test } from 'node:test';
 import { isPublicAddress, type PublicNetwork } from '../../src/base/public-fetch.js';
 import { ask } from '../support/ask.js';
-import { setStage } from '../support/attack-stage.js';
 import { Browser } from '../support/browser.js';
 import { startDocumentHost } from '../support/document-host.js';
+import { setStage } from '../support/stage.js';
 
 describe('SSRF', () => {
   test('through client_id: at every endpoint that takes one, no private address is connected to', async () => {

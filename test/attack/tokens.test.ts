@@ -5,8 +5,8 @@ import { resolve } from 'node:path';
 import { describe, test } from 'node:test';
 import { MINUTE, SECOND } from '../../src/base/clock.js';
 import { ask } from '../support/ask.js';
-import { atClient, CHALLENGE, setStage, VERIFIER } from '../support/attack-stage.js';
 import { Browser } from '../support/browser.js';
+import { atClient, CHALLENGE, setStage, VERIFIER } from '../support/stage.js';
 
 describe('a code', () => {
   test('redeemed twice ends everything it gave, and is told to the operator', async () => {

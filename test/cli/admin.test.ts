@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { z } from 'zod';
 import { MINUTE } from '../../src/base/clock.js';
+import { printable } from '../../src/base/text.js';
 import { NOUNS, runAdmin } from '../../src/cli/admin.js';
 import type { Noun } from '../../src/cli/desk.js';
 import { UsageProblem } from '../../src/cli/problems.js';
@@ -286,7 +287,7 @@ describe('audit', () => {
 });
 
 describe('what a stranger chose', () => {
-  test('moves no cursor and begins no line in a list, and is told exactly in JSON', async () => {
+  test('moves no cursor and begins no line, in a list as in JSON', async () => {
     await using it = await startAdministered();
     const name = `\u001b[2J\u009b31mFake\ncl_x registered\u202e${'long'.repeat(40)}`;
     const response = await fetch(`${it.broker.url}/oauth/register`, {
@@ -299,7 +300,7 @@ describe('what a stranger chose', () => {
     for (const text of [list, whole]) assert.doesNotMatch(text, /[^\n\P{C}]/u);
     assert.deepEqual(
       (await it.json(z.array(z.looseObject({ name: z.string() })), 'clients', 'list')).map((row) => row.name),
-      [name],
+      [printable(name)],
     );
   });
 });

@@ -1,152 +1,136 @@
-/** Broker and stand-in Forgejo under one clock that only the test moves, and connected clients that keep their tokens. */
-import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+/** A broker with one honest client and one honest user, and the requests that an attack on them is made of. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { startTestBroker, type TestBroker, type TestBrokerOptions } from './broker.js';
-import { Browser } from './browser.js';
-import {
-  authorize,
-  type Discovery,
-  discover,
-  type RegisteredClient,
-  register,
-  type Tokens,
-} from './oauth-client.js';
+import { Browser, loginFields, type Page, signIn } from './browser.js';
+import { NOWHERE, type RegisteredClient } from './oauth-client.js';
 
-export interface Stage extends AsyncDisposable {
-  readonly broker: TestBroker;
-  /** The broker's SQLite file, for what another program might do to it. */
-  readonly database: string;
-  readonly now: () => number;
-  forward(ms: number): void;
-  /** A new client of that user, signed in through `browser`. */
-  connect(login: string, browser?: Browser): Promise<Connection>;
-  /** How often that event was logged. */
-  count(event: string): number;
+export const VERIFIER = 'the-verifier-of-every-request-on-this-stage-0123456789';
+export const CHALLENGE = createHash('sha256').update(VERIFIER).digest('base64url');
+
+export type Fields = Readonly<Record<string, string>>;
+
+/** With the secret as registration gave it; how it is shown is what an attack varies. */
+export interface Client extends Omit<RegisteredClient, 'secret'> {
+  readonly secret: string | undefined;
 }
 
-export interface TokenAnswer {
+export interface JsonAnswer {
   readonly status: number;
-  readonly type: string;
   readonly headers: Headers;
   readonly body: Readonly<Record<string, unknown>>;
 }
 
-export async function startStage(options: Omit<TestBrokerOptions, 'now'> = {}): Promise<Stage> {
-  const folder = mkdtempSync(join(tmpdir(), 'fjmcp-stage-'));
-  const database = join(folder, 'broker.db');
-  // Whole seconds: tokens of Forgejo count in them.
-  let time = Math.floor(Date.now() / 1000) * 1000;
-  const now = () => time;
-  const broker = await startTestBroker({
-    ...options,
-    env: { BROKER_DATABASE: database, ...options.env },
-    now,
-  });
-  const discovery = await discover(broker.mcpUrl);
+export interface Stage extends AsyncDisposable {
+  readonly broker: TestBroker;
+  /** Public, and at home on the user's computer. */
+  readonly client: Client;
+  register(metadata: object): Promise<Client>;
+  authorizationUrl(client?: Omit<RegisteredClient, 'secret'>, more?: Fields): string;
+  /** Alice signs in; the redirect to the client. */
+  signIn(url?: string, browser?: Browser): Promise<URL>;
+  /** From the consent of the broker through the login of `login` to the consent page of Forgejo. */
+  openGrantPage(browser: Browser, login?: string): Promise<Page>;
+  code(): Promise<string>;
+  post(
+    path: string,
+    form: Fields | readonly (readonly [string, string])[],
+    headers?: Fields,
+  ): Promise<JsonAnswer>;
+  /** The code for a token; an empty value leaves a parameter out. */
+  redeem(code: string, more?: Fields): Promise<JsonAnswer>;
+  refresh(token: unknown, more?: Fields): Promise<JsonAnswer>;
+  /** The status of a request that needs nothing but a good token. */
+  statusWith(token: unknown): Promise<number>;
+}
+
+export async function setStage(options: TestBrokerOptions = {}): Promise<Stage> {
+  // In memory: these tests ask what is decided, not what survives.
+  const env = { BROKER_DATABASE: ':memory:', ...options.env };
+  const broker = await startTestBroker({ ...options, env });
+  const register = async (metadata: object): Promise<Client> => {
+    const response = await fetch(`${broker.url}/oauth/register`, {
+      method: 'POST',
+      body: JSON.stringify({ redirect_uris: [NOWHERE], token_endpoint_auth_method: 'none', ...metadata }),
+    });
+    const text = await response.text();
+    assert.equal(response.status, 201, text);
+    const body = JSON.parse(text) as { client_id: string; client_secret?: string; redirect_uris: string[] };
+    return {
+      clientId: body.client_id,
+      secret: body.client_secret,
+      redirectUri: body.redirect_uris[0] ?? '',
+    };
+  };
+  const client = await register({ client_name: 'Honest' });
+  const authorizationUrl = (of: Omit<RegisteredClient, 'secret'> = client, more: Fields = {}) => {
+    const query = {
+      response_type: 'code',
+      client_id: of.clientId,
+      redirect_uri: of.redirectUri,
+      code_challenge: CHALLENGE,
+      code_challenge_method: 'S256',
+      state: 'the state',
+      ...more,
+    };
+    return `${broker.url}/oauth/authorize?${new URLSearchParams(withoutEmpty(query))}`;
+  };
+  const signInAlice = (url = authorizationUrl(), browser = new Browser()) =>
+    signIn(browser, url, broker.person('alice'));
+  const post: Stage['post'] = async (path, form, headers = {}) => {
+    const pairs = Array.isArray(form) ? [...form] : Object.entries(form);
+    const response = await fetch(broker.url + path, {
+      method: 'POST',
+      body: new URLSearchParams(pairs.map(([name, value]): [string, string] => [name, value])),
+      headers,
+    });
+    return { status: response.status, headers: response.headers, body: (await response.json()) as Fields };
+  };
   return {
     broker,
-    database,
-    now,
-    forward: (ms) => {
-      time += ms;
+    client,
+    register,
+    authorizationUrl,
+    signIn: signInAlice,
+    post,
+    async openGrantPage(browser, login = 'alice') {
+      const consent = await browser.open(authorizationUrl());
+      const page = await browser.submit(consent, { button: 'continue' });
+      return browser.submit(page, { fields: loginFields(broker.person(login)) });
     },
-    async connect(login, browser = new Browser()) {
-      const client = await register(discovery);
-      const connection = new Connection(broker, discovery, client, login, browser);
-      await connection.signIn();
-      return connection;
+    code: async () => (await signInAlice()).searchParams.get('code') ?? '',
+    redeem: (code, more = {}) =>
+      post(
+        '/oauth/token',
+        withoutEmpty({
+          grant_type: 'authorization_code',
+          code,
+          client_id: client.clientId,
+          code_verifier: VERIFIER,
+          redirect_uri: client.redirectUri,
+          ...more,
+        }),
+      ),
+    refresh: (token, more = {}) =>
+      post('/oauth/token', {
+        grant_type: 'refresh_token',
+        refresh_token: String(token),
+        client_id: client.clientId,
+        ...more,
+      }),
+    async statusWith(token) {
+      const headers = { Authorization: `Bearer ${String(token)}` };
+      return (await fetch(broker.mcpUrl, { method: 'HEAD', headers })).status;
     },
-    count: (event) => broker.log.filter((entry) => entry.event === event).length,
-    async [Symbol.asyncDispose]() {
-      await broker[Symbol.asyncDispose]();
-      rmSync(folder, { recursive: true, force: true });
-    },
+    [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
   };
 }
 
-/** One client of one user, as a careful application keeps it. */
-export class Connection {
-  readonly client: RegisteredClient;
-  /** How often its user had to use the browser. */
-  visits = 0;
-  readonly #broker: TestBroker;
-  readonly #discovery: Discovery;
-  readonly #login: string;
-  readonly #browser: Browser;
-  #tokens: Tokens | undefined;
-
-  constructor(
-    broker: TestBroker,
-    discovery: Discovery,
-    client: RegisteredClient,
-    login: string,
-    browser: Browser,
-  ) {
-    this.client = client;
-    this.#broker = broker;
-    this.#discovery = discovery;
-    this.#login = login;
-    this.#browser = browser;
-  }
-
-  get access(): string {
-    return this.#tokens?.access_token ?? '';
-  }
-
-  get refreshToken(): string {
-    return this.#tokens?.refresh_token ?? '';
-  }
-
-  async signIn(): Promise<void> {
-    this.visits += 1;
-    const person = this.#broker.person(this.#login);
-    this.#tokens = await authorize(this.#discovery, this.client, person, this.#browser);
-  }
-
-  /** The token endpoint's answer to this client. */
-  async ask(
-    form: Readonly<Record<string, string>>,
-    headers: Readonly<Record<string, string>> = {},
-  ): Promise<TokenAnswer> {
-    const response = await fetch(this.#discovery.server.token_endpoint, {
-      method: 'POST',
-      headers,
-      body: new URLSearchParams({ client_id: this.client.clientId, ...form }),
-    });
-    const body = (await response.json()) as Record<string, unknown>;
-    const type = response.headers.get('content-type') ?? '';
-    return { status: response.status, type, headers: response.headers, body };
-  }
-
-  /** Asks for new tokens with `token` and keeps nothing. */
-  tryRefresh(
-    token = this.refreshToken,
-    more: Readonly<Record<string, string>> = {},
-    headers: Readonly<Record<string, string>> = {},
-  ): Promise<TokenAnswer> {
-    return this.ask({ grant_type: 'refresh_token', refresh_token: token, ...more }, headers);
-  }
-
-  /** Refreshes as applications do: what comes back is kept, what was before is forgotten. */
-  async refresh(): Promise<TokenAnswer> {
-    const answer = await this.tryRefresh();
-    if (answer.status === 200) this.#tokens = answer.body as Tokens;
-    return answer;
-  }
-
-  /** The HTTP status of an MCP request with `token`; 401 is the only one that speaks of the token. */
-  async statusOf(token = this.access): Promise<number> {
-    const headers = { Authorization: `Bearer ${token}` };
-    const { status } = await fetch(this.#broker.mcpUrl, { method: 'HEAD', headers });
-    return status;
-  }
-
-  async isAlive(token = this.access): Promise<boolean> {
-    return (await this.statusOf(token)) !== 401;
-  }
+function withoutEmpty(fields: Fields): Record<string, string> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''));
 }
 
-/** A refresh token that nobody issued. */
-export const strangeToken = (): string => `fjr_${randomBytes(32).toString('base64url')}`;
+/** Stops a scripted browser before it would leave for a client. */
+export const atClient = { stopAt: (url: URL) => url.searchParams.has('iss') };
+/** Stops it before it brings Forgejo's answer. */
+export const atCallback = { stopAt: (url: URL) => url.pathname === '/oauth/callback' };
