@@ -206,7 +206,7 @@ export class Tokens {
     const hash = sha256(token);
     const isAccess = token.startsWith(ACCESS_PREFIX);
     const record = await (isAccess ? store.findAccessToken(hash) : store.findRefreshToken(hash));
-    if (record === undefined || record.expiresAt <= now() || record.credential === 'dead')
+    if (record === undefined || record.expiresAt <= now() || !this.#isSignedIn(record))
       return { active: false };
     const { grant, expiresAt } = record;
     return {
