@@ -1,6 +1,6 @@
 /**
  * One MCP conversation. It outlives its child: a child that crashed, fell asleep or whose token runs out is replaced at
- * the next request by replaying the handshake, and the client learns nothing of it. A call is never repeated.
+ * the next request by replaying the handshake; log level and subscriptions are not replayed. A call is never repeated.
  */
 import { type Clock, MINUTE, SECOND } from '../base/clock.js';
 import type { Caller, SessionId } from '../base/ids.js';

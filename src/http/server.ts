@@ -73,12 +73,14 @@ async function removeDeadSocket(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (!found.isSocket()) throw new Error(`${path} is there already and is no socket`);
-  const answered = await new Promise<boolean>((resolve) => {
+  const isDead = await new Promise<boolean>((resolve) => {
     const probe = connect(path, () => {
       probe.destroy();
-      resolve(true);
-    }).once('error', () => resolve(false));
+      resolve(false);
+    });
+    // A busy one answers EAGAIN.
+    probe.once('error', (error) => resolve('code' in error && error.code === 'ECONNREFUSED'));
   });
-  if (answered) throw new Error(`${path} is in use by another process`);
+  if (!isDead) throw new Error(`${path} is in use by another process`);
   rmSync(path);
 }

@@ -41,7 +41,8 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     const { status, code, description } = toWire(refused);
     const kind = c.req.path.endsWith('/register') ? 'client.refused' : 'token.refused';
     await audit(kind, {
-      reason: [refused.reason, refused.detail].filter(Boolean).join(': '),
+      // Without the detail where it is the caller's own text.
+      reason: refused.reason === 'parameter_repeated' ? refused.reason : reasonOf(refused),
       client: client?.id,
     });
     // RFC 6749 §5.2: a client that tried Basic is answered in that scheme.
@@ -89,8 +90,10 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     const token = request.form.get('token');
     if (token === undefined) return refuse(c, fault('parameter_missing', 'token'), request.client);
     const grant = await store.revokeToken(sha256(token), request.client.id);
-    if (grant !== undefined) deps.onGrantRevoked(grant);
-    await audit('token.revoked', { client: request.client.id, grant });
+    if (grant !== undefined) {
+      deps.onGrantRevoked(grant);
+      await audit('token.revoked', { client: request.client.id, grant });
+    }
     return answer(c, {}, 200);
   });
 
@@ -108,6 +111,10 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
   });
 
   return routes;
+}
+
+function reasonOf({ reason, detail }: OAuthFault): string {
+  return detail === '' ? reason : `${reason}: ${detail}`;
 }
 
 async function readForm(c: Context): Promise<Parameters | OAuthFault> {

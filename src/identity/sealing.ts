@@ -3,7 +3,7 @@ import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { type Randomness, sha256 } from '../base/ids.js';
 import { Secret } from '../base/secret.js';
 import type { CredentialSealer, UpstreamTokens } from '../oauth/identity.js';
-import type { Credential, UpstreamIdentity } from '../oauth/ports.js';
+import type { Credential, SealedCredential, UpstreamIdentity } from '../oauth/ports.js';
 
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
@@ -34,10 +34,7 @@ export class KeyRing implements CredentialSealer {
     return this.#keys.some(({ id }) => id === keyId);
   }
 
-  seal(
-    identity: UpstreamIdentity,
-    tokens: UpstreamTokens,
-  ): { sealed: Buffer; keyId: string; expiresAt: number } {
+  seal(identity: UpstreamIdentity, tokens: UpstreamTokens): SealedCredential {
     const [current] = this.#keys;
     if (current === undefined) throw new Error('the key ring is empty');
     const payload: Payload = {
@@ -52,6 +49,7 @@ export class KeyRing implements CredentialSealer {
     return {
       sealed: Buffer.concat([iv, cipher.getAuthTag(), text]),
       keyId: current.id,
+      issuedAt: tokens.issuedAt,
       expiresAt: tokens.expiresAt,
     };
   }

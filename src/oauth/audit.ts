@@ -2,7 +2,7 @@
 import { type Clock, MINUTE } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
 import { type Brand, type GrantId, type Randomness, randomId, type UserId } from '../base/ids.js';
-import type { Log } from '../base/log.js';
+import { describeError, type Log } from '../base/log.js';
 
 export type AuditId = Brand<string, 'AuditId'>;
 
@@ -53,7 +53,9 @@ export function createAudit(deps: {
   const refusals = new ExpiringMap<string, AuditId>({ now, ttlMs: MINUTE, capacity: 10_000 });
   return async (kind, subject) => {
     // Anybody can cause refusals: the same one again within a minute is logged, and shares its row.
-    const sameness = kind.endsWith('.refused') ? `${kind}\n${subject.reason}\n${subject.client}` : undefined;
+    const sameness = kind.endsWith('.refused')
+      ? `${kind}\n${subject.reason}\n${subject.reason === 'client_unknown' ? '' : subject.client}`
+      : undefined;
     const known = sameness === undefined ? undefined : refusals.get(sameness);
     if (known !== undefined) {
       log.info(kind, { audit: known, ...subject });
@@ -61,7 +63,12 @@ export function createAudit(deps: {
     }
     const event: AuditEvent = { id: randomId<AuditId>(random, 'au_'), kind, at: now(), ...subject };
     log.info(kind, { audit: event.id, ...subject });
-    await store.addAuditEvent(event);
+    try {
+      await store.addAuditEvent(event);
+    } catch (error) {
+      // What happened has happened: it stands in the log, and its own answer must not be lost with the row.
+      log.error('audit.lost', { audit: event.id, kind, error: describeError(error) });
+    }
     if (sameness !== undefined) refusals.set(sameness, event.id);
     return event.id;
   };

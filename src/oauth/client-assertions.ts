@@ -76,8 +76,9 @@ export class ClientAssertions {
       this.#seen.set(use, true);
       return undefined;
     } catch (error) {
-      if (error instanceof errors.JOSEError) return fault('client_unauthenticated', error.code);
-      throw error;
+      // jose throws plain errors too, at keys that nobody could use.
+      const detail = error instanceof errors.JOSEError ? error.code : 'the key cannot be used';
+      return fault('client_unauthenticated', detail);
     }
   }
 }

@@ -145,17 +145,21 @@ export class ClientDocuments {
 
   async #lastCopy(id: string): Promise<Client | undefined> {
     const { stored, now, log } = this.#deps;
-    const stale = this.#cache.get(id)?.client ?? (await stored(id));
-    if (stale !== undefined) {
-      log.info('client.document_stale', { client: id });
-      return stale;
+    const fetched = this.#cache.get(id)?.client;
+    // Before the stored copy: that may itself come from an older pinned one.
+    const pinned = fetched ?? readPinned(id, now());
+    const last = pinned ?? (await stored(id));
+    if (last !== undefined) {
+      log.info(last.pinned ? 'client.document_pinned' : 'client.document_stale', { client: id });
     }
-    const text = PINNED_DOCUMENTS.get(id);
-    const pinned = text === undefined ? undefined : readDocument(id, text, now());
-    if (pinned === undefined || 'problem' in pinned) return undefined;
-    log.info('client.document_pinned', { client: id });
-    return { ...pinned, pinned: true };
+    return last;
   }
+}
+
+function readPinned(id: string, now: number): Client | undefined {
+  const text = PINNED_DOCUMENTS.get(id);
+  const client = text === undefined ? undefined : readDocument(id, text, now);
+  return client === undefined || 'problem' in client ? undefined : { ...client, pinned: true };
 }
 
 function readAnswer(id: string, answer: PublicResponse, now: number): Client | { readonly problem: string } {

@@ -117,7 +117,9 @@ export class PendingAuthorizations {
     const csrf = randomToken(this.#random, '');
     const owner = sha256(browser);
     const request = this.#shareClient(asked);
-    for (const surplus of [this.#byBrowser.surplus(owner), this.#byClient.surplus(request.client.id)]) {
+    // A client that is a document, or the operator's, is shared: its cap would let strangers end everybody's logins.
+    const own = request.client.kind === 'dynamic' ? this.#byClient.surplus(request.client.id) : undefined;
+    for (const surplus of [this.#byBrowser.surplus(owner), own]) {
       if (surplus !== undefined) this.#entries.delete(surplus);
     }
     this.#entries.set(id, { id, browser: owner, csrf, request, step: { at: 'consent' } });

@@ -48,6 +48,8 @@ export interface SealedCredential {
   readonly keyId: string;
   /** When the access token inside dies. */
   readonly expiresAt: number;
+  /** When the pair was received. Of two, the later one is the living one: Forgejo killed the other. */
+  readonly issuedAt: number;
 }
 
 export interface Credential extends SealedCredential {
@@ -90,8 +92,12 @@ export interface OAuthStore {
   addClient(client: Client): Promise<void>;
   findClient(id: string): Promise<Client | undefined>;
 
-  /** Saves user, credential (replacing an older one: Forgejo killed it), grant and code together. Nothing, when the client is gone. */
+  /** Saves user, credential (replacing an older one: Forgejo killed it), grant and code together. Nothing but user and
+   *  credential, when the client is gone. */
   recordSignIn(signIn: SignIn): Promise<UserId | undefined>;
+
+  /** Keeps the upstream pair of a sign-in that came to nothing: of a known user it is now the only living one. */
+  keepCredential(identity: UpstreamIdentity, credential: SealedCredential): Promise<void>;
 
   findCode(hash: Sha256): Promise<Code | undefined>;
   /** Uses the code up and saves its tokens. A code used before revokes everything it gave (RFC 6749 §4.1.2). */

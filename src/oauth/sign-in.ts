@@ -50,6 +50,8 @@ export type SignInStep =
       readonly form: ConsentForm | undefined;
     };
 
+const IDENTIFY_ATTEMPTS = 3;
+
 export interface SignInDeps {
   readonly issuer: string;
   readonly resources: Resources;
@@ -131,7 +133,11 @@ export class SignIn {
     // The newest tokens must be stored last: Forgejo has killed all older ones of this user.
     return this.#turns.take(browser ?? '', async () => {
       const signedIn = await this.#askUpstream(parameters, verifier);
-      if (!pending.isCurrent(state)) return this.#over(id, browser);
+      if (!pending.isCurrent(state)) {
+        // The answer is void, but its tokens are the only living ones now.
+        if (!isIdentityFault(signedIn)) await this.#keep(signedIn.user, signedIn.tokens);
+        return this.#over(id, browser);
+      }
       if (isIdentityFault(signedIn)) return this.#upstreamFailed(signedIn, id, request);
       pending.close(id);
       return this.#complete(request, signedIn.user, signedIn.tokens);
@@ -147,14 +153,23 @@ export class SignIn {
     if (error !== undefined) return identity.explainError(error, parameters.get('error_description'));
     const tokens = await identity.redeemCode(parameters.get('code') ?? '', verifier);
     if (isIdentityFault(tokens)) return tokens;
-    const user = await identity.identify(tokens.access);
-    return isIdentityFault(user) ? user : { user, tokens };
+    // The code is used up and older tokens are dead: a hiccup here must not cost the user all other sign-ins.
+    for (let attempt = 1; ; attempt += 1) {
+      const user = await identity.identify(tokens.access);
+      if (!isIdentityFault(user)) return { user, tokens };
+      if (user.kind !== 'unreachable' || attempt === IDENTIFY_ATTEMPTS) return user;
+    }
   }
 
   /** Nothing can be done with it any more: it was answered, or its time is over. */
   #over(id: string, browser: string | undefined): SignInStep {
     const answered = this.#deps.pending.isAnswered(id, browser);
     return { next: 'explain', problem: answered ? 'answered' : 'expired' };
+  }
+
+  #keep(user: UpstreamIdentity, tokens: UpstreamTokens): Promise<void> {
+    const { store, sealer } = this.#deps;
+    return store.keepCredential(user, sealer.seal(user, tokens));
   }
 
   async #complete(

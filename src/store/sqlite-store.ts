@@ -16,6 +16,7 @@ import type {
   SignIn,
   TokenHashes,
   TokenRecord,
+  UpstreamIdentity,
 } from '../oauth/ports.js';
 import { openSqlite, type Sqlite } from './sqlite.js';
 import {
@@ -68,6 +69,14 @@ export function openSqliteStore(path: string): SqliteStore {
     },
 
     recordSignIn: async (signIn) => write((tx) => recordSignIn(tx, signIn)),
+
+    async keepCredential({ issuer, subject }: UpstreamIdentity, credential: SealedCredential): Promise<void> {
+      write((tx) => {
+        const known = and(eq(users.issuer, issuer), eq(users.subject, subject));
+        const user = tx.select({ id: users.id }).from(users).where(known).get();
+        if (user !== undefined) saveCredential(tx, user.id, credential);
+      });
+    },
 
     async findCode(hash: Sha256): Promise<Code | undefined> {
       const row = db
@@ -174,22 +183,16 @@ function tokenQuery(db: Sqlite, kind: 'access' | 'refresh') {
 function recordSignIn(tx: Transaction, signIn: SignIn): UserId | undefined {
   const { newUserId, identity, client, credential, grant, code } = signIn;
   const { issuer, subject, login } = identity;
-  if (client.kind === 'document') keepDocument(tx, client);
-  // Removed by the operator, or swept, while its user signed in.
-  if (tx.select().from(clients).where(eq(clients.id, client.id)).get() === undefined) return undefined;
   const user = tx
     .insert(users)
     .values({ id: newUserId, issuer, subject, login })
     .onConflictDoUpdate({ target: [users.issuer, users.subject], set: { login } })
     .returning({ id: users.id })
     .get();
-  tx.insert(credentials)
-    .values({ userId: user.id, ...credential, version: 1, state: 'alive' })
-    .onConflictDoUpdate({
-      target: credentials.userId,
-      set: { ...credential, version: sql`${credentials.version} + 1`, state: 'alive' },
-    })
-    .run();
+  saveCredential(tx, user.id, credential);
+  if (client.kind === 'document') keepDocument(tx, client);
+  // Removed by the operator, or swept, while its user signed in.
+  if (tx.select().from(clients).where(eq(clients.id, client.id)).get() === undefined) return undefined;
   tx.insert(grants)
     .values({ ...grant, userId: user.id })
     .run();
@@ -198,6 +201,18 @@ function recordSignIn(tx: Transaction, signIn: SignIn): UserId | undefined {
     .run();
   tx.update(clients).set({ usedAt: grant.createdAt }).where(eq(clients.id, grant.clientId)).run();
   return user.id;
+}
+
+/** Replaces an older pair, and a dead one; a newer one stays, whichever of two sign-ins ends first. */
+function saveCredential(tx: Transaction, userId: UserId, credential: SealedCredential): void {
+  tx.insert(credentials)
+    .values({ userId, ...credential, version: 1, state: 'alive' })
+    .onConflictDoUpdate({
+      target: credentials.userId,
+      set: { ...credential, version: sql`${credentials.version} + 1`, state: 'alive' },
+      setWhere: sql`${credentials.state} = 'dead' or ${credentials.issuedAt} <= ${credential.issuedAt}`,
+    })
+    .run();
 }
 
 /** The copy that serves when the document cannot be fetched after a restart. */

@@ -39,6 +39,7 @@ export const credentials = sqliteTable('credentials', {
   sealed: blob({ mode: 'buffer' }).notNull(),
   keyId: text('key_id').notNull(),
   expiresAt: integer('expires_at').notNull(),
+  issuedAt: integer('issued_at').notNull().default(0),
   version: integer().notNull(),
   state: text().$type<'alive' | 'dead'>().notNull(),
 });

@@ -147,7 +147,7 @@ for (const { name, open } of DRIVERS) {
       const before = await it.store.findCredential(user(1));
       assert.ok(before);
       await it.admin.revokeUserGrants(user(1));
-      const late = { sealed: Buffer.from('late'), keyId: 'k1', expiresAt: NOW };
+      const late = { sealed: Buffer.from('late'), keyId: 'k1', issuedAt: NOW, expiresAt: NOW };
       assert.equal(await it.store.replaceCredential(user(1), before.version, late), false);
       assert.equal(await it.store.recordSignIn(signIn(5, '1')), 'us_1');
       assert.equal(await it.store.replaceCredential(user(1), before.version, late), false);

@@ -107,10 +107,43 @@ for (const { name, open } of DRIVERS) {
       assert.equal(await store.revokeToken(sha256('refresh first'), 'cl_1' as ClientId), undefined);
     });
 
+    test('keeps the later of two upstream pairs, whichever sign-in ends first', async () => {
+      await using store = await withTokens();
+      const at = (issuedAt: number) => ({
+        sealed: Buffer.from(`at ${issuedAt}`),
+        keyId: 'k1',
+        expiresAt: NOW,
+        issuedAt,
+      });
+      const sealed = async () => (await store.findCredential('us_1' as UserId))?.sealed.toString();
+      await store.recordSignIn(signIn(2, '7', { credential: at(NOW + 2) }));
+      await store.recordSignIn(signIn(3, '7', { credential: at(NOW + 1) }));
+      assert.equal(await sealed(), `at ${NOW + 2}`);
+      await store.retireCredential('us_1' as UserId, 2);
+      await store.recordSignIn(signIn(4, '7', { credential: at(NOW + 1) }));
+      assert.equal(await sealed(), `at ${NOW + 1}`);
+    });
+
+    test('keeps the upstream pair of a sign-in that came to nothing, for users it knows', async () => {
+      await using store = await withTokens();
+      const { identity } = signIn(1, '7');
+      const later = { sealed: Buffer.from('later'), keyId: 'k1', expiresAt: NOW, issuedAt: NOW + 1 };
+      await store.keepCredential(identity, later);
+      assert.equal((await store.findCredential('us_1' as UserId))?.sealed.toString(), 'later');
+      await store.keepCredential({ ...identity, subject: 'stranger' }, later);
+      const gone = { ...client('cl_gone') };
+      const lost = signIn(5, '7', {
+        client: gone,
+        credential: { ...later, sealed: Buffer.from('last'), issuedAt: NOW + 2 },
+      });
+      assert.equal(await store.recordSignIn(lost), undefined);
+      assert.equal((await store.findCredential('us_1' as UserId))?.sealed.toString(), 'last');
+    });
+
     test('replaces or retires a credential only at the version it was read at', async () => {
       await using store = await withTokens();
       const user = 'us_1' as UserId;
-      const next = { sealed: Buffer.from('next'), keyId: 'k2', expiresAt: NOW };
+      const next = { sealed: Buffer.from('next'), keyId: 'k2', issuedAt: NOW, expiresAt: NOW };
       const won = await Promise.all([1, 1, 1].map((version) => store.replaceCredential(user, version, next)));
       assert.deepEqual(won.toSorted(), [false, false, true]);
       assert.equal(await store.retireCredential(user, 1), false);

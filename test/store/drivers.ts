@@ -55,7 +55,7 @@ export function signIn(n: number, subject: string, overrides: Partial<SignIn> = 
     newUserId: `us_${n}` as UserId,
     identity: { issuer: 'https://forgejo.example', subject, login: `user${subject}` },
     client: client('cl_1'),
-    credential: { sealed: Buffer.from(`sealed ${n}`), keyId: 'k1', expiresAt: NOW + 60_000 },
+    credential: { sealed: Buffer.from(`sealed ${n}`), keyId: 'k1', issuedAt: NOW, expiresAt: NOW + 60_000 },
     grant: {
       id: `gr_${n}` as GrantId,
       clientId: 'cl_1' as ClientId,

@@ -1,0 +1,1 @@
+ALTER TABLE `credentials` ADD `issued_at` integer DEFAULT 0 NOT NULL;

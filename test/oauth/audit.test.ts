@@ -1,0 +1,54 @@
+/** The audit trail: what a flood of refusals may write, and what a failing store may cost. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { MINUTE } from '../../src/base/clock.js';
+import { createRecordingLog } from '../../src/base/log.js';
+import { type AuditEvent, createAudit } from '../../src/oauth/audit.js';
+
+function setUp(addAuditEvent?: () => Promise<void>) {
+  const rows: AuditEvent[] = [];
+  const logged: string[] = [];
+  const clock = { now: 1_800_000_000_000 };
+  const audit = createAudit({
+    store: { addAuditEvent: addAuditEvent ?? (async (event) => void rows.push(event)) },
+    log: createRecordingLog((_level, event) => logged.push(event)),
+    now: () => clock.now,
+    random: randomBytes,
+  });
+  return { audit, rows, logged, clock };
+}
+
+test('the same refusal within a minute is logged each time and shares one row and id', async () => {
+  const { audit, rows, logged, clock } = setUp();
+  const refuse = () => audit('token.refused', { reason: 'code_unknown', client: 'cl_1' });
+  const ids = [await refuse(), await refuse(), await refuse()];
+  assert.equal(new Set(ids).size, 1);
+  assert.equal(rows.length, 1);
+  assert.equal(logged.length, 3);
+  clock.now += MINUTE;
+  await refuse();
+  await audit('token.refused', { reason: 'code_unknown', client: 'cl_2' });
+  assert.equal(rows.length, 3);
+});
+
+test('clients that do not exist cannot be made up to write many rows', async () => {
+  const { audit, rows } = setUp();
+  for (let index = 0; index < 100; index += 1) {
+    await audit('authorization.refused', { reason: 'client_unknown', client: `made up ${index}` });
+  }
+  assert.equal(rows.length, 1);
+});
+
+test('what was granted is a row each time', async () => {
+  const { audit, rows } = setUp();
+  await audit('grant.made', { client: 'cl_1' });
+  await audit('grant.made', { client: 'cl_1' });
+  assert.equal(rows.length, 2);
+});
+
+test('a store that takes no row costs nobody an answer, and the log says which event it lost', async () => {
+  const { audit, logged } = setUp(() => Promise.reject(new Error('disk full')));
+  assert.match(await audit('grant.made', { client: 'cl_1' }), /^au_/);
+  assert.deepEqual(logged, ['grant.made', 'audit.lost']);
+});
