@@ -113,7 +113,11 @@ export class SignIn {
     const unfit = await identity.check();
     if (unfit !== undefined) {
       log.warn('upstream.failed', { step: 'check', kind: unfit.kind, detail: unfit.detail });
-      return { next: 'upstream_failed', fault: unfit, form: asked };
+      return {
+        next: 'upstream_failed',
+        fault: unfit,
+        form: unfit.kind === 'misconfigured' ? undefined : asked,
+      };
     }
     const verifier = identity.createVerifier();
     const state = pending.awaitUpstream(asked.id, verifier);
@@ -214,9 +218,12 @@ export class SignIn {
           problem: 'scope_conflict',
           audit: await this.#deps.audit('sign_in.refused', { reason: fault.kind, client: request.client.id }),
         };
+      case 'misconfigured':
+        // Trying again cannot help before the operator has acted.
+        pending.close(id);
+        return { next: 'upstream_failed', fault, form: undefined };
       case 'signed_out':
       case 'unreachable':
-      case 'misconfigured':
         return { next: 'upstream_failed', fault, form: pending.reopen(id) };
     }
   }

@@ -118,6 +118,34 @@ test('a replayed code ends the sessions it gave, also when the code had expired 
   assert.equal((await post(broker, tokens.access_token, INITIALIZE)).status, 401);
 });
 
+test('a refresh token that is given back ends the sessions of its grant at once', async () => {
+  await using broker = await startTestBroker();
+  const discovery = await discover(broker.mcpUrl);
+  const client = await register(discovery);
+  const tokens = await authorize(discovery, client, broker.person('alice'));
+  const session = await openSession(broker, tokens.access_token);
+  const { ended } = await openStream(broker, tokens.access_token, session);
+  const form = { token: tokens.refresh_token ?? '', client_id: client.clientId };
+  const revoked = await fetch(`${broker.url}/oauth/revoke`, {
+    method: 'POST',
+    body: new URLSearchParams(form),
+  });
+  assert.equal(revoked.status, 200);
+  await ended;
+  assert.equal((await post(broker, tokens.access_token, INITIALIZE)).status, 401);
+});
+
+test('a Forgejo that refuses the broker itself is told as such, without an offer to try again', async () => {
+  await using broker = await startTestBroker();
+  const discovery = await discover(broker.mcpUrl);
+  const client = await register(discovery);
+  broker.forgejo.control.change({ version: '14.0.1+gitea-1.22.0' });
+  await assert.rejects(authorize(discovery, client, broker.person('alice')), /stuck|ended/);
+  const failed = broker.log.find(({ event }) => event === 'upstream.failed');
+  assert.equal(failed?.fields.kind, 'misconfigured');
+  assert.match(String(failed?.fields.detail), /14\.0\.1.*too old/);
+});
+
 test('a stop of the broker answers the calls in flight with an error, and ends the streams', async () => {
   const server = resolve(import.meta.dirname, '../fixtures/server.js');
   const broker = await startTestBroker({ env: { BROKER_MCP_COMMAND: `'${process.execPath}' '${server}'` } });

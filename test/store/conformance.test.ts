@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { describe, test } from 'node:test';
+import { sql } from 'drizzle-orm';
 import { DAY, MINUTE } from '../../src/base/clock.js';
 import { type ClientId, sha256, type UserId } from '../../src/base/ids.js';
+import { openSqlite } from '../../src/store/sqlite.js';
 import { openSqliteStore } from '../../src/store/sqlite-store.js';
 import { client, DRIVERS, NOW, nextPath, POLICY, pair, type Store, signIn } from './drivers.js';
 
@@ -186,4 +188,14 @@ test('what was written is there when the SQLite file is opened again', async () 
   }
   await using store = openSqliteStore(path);
   assert.ok(await store.findClient('cl_1'));
+});
+
+test('SQLite writes through to the disk, ahead of its log, and holds its references', () => {
+  const { db, close } = openSqlite(nextPath());
+  const pragma = (name: string) =>
+    Object.values(db.get<Record<string, unknown>>(sql.raw(`pragma ${name}`)) ?? {})[0];
+  assert.equal(pragma('journal_mode'), 'wal');
+  assert.equal(pragma('synchronous'), 2);
+  assert.equal(pragma('foreign_keys'), 1);
+  close();
 });
