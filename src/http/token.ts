@@ -125,7 +125,7 @@ async function readForm(c: Context): Promise<Parameters | OAuthFault> {
   return parseParameters(new URLSearchParams(await c.req.text()));
 }
 
-function answer(c: Context, body: object, status: 200 | 201 | 400 | 401): Response {
+function answer(c: Context, body: object, status: 200 | 201 | 400 | 401 | 503): Response {
   c.header('Cache-Control', 'no-store');
   return c.json(body, status);
 }

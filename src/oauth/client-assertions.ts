@@ -6,7 +6,7 @@ import { sha256 } from '../base/ids.js';
 import type { PublicFetch } from '../base/public-fetch.js';
 import type { Client } from './clients.js';
 import { fault, type OAuthFault } from './fault.js';
-import { KeySets } from './key-sets.js';
+import { KeySets, KeySetUnavailable } from './key-sets.js';
 
 export interface ClientAssertionsDeps {
   /** RFC 7523 §3: the token endpoint; clients also use the issuer. */
@@ -76,6 +76,7 @@ export class ClientAssertions {
       this.#seen.set(use, true);
       return undefined;
     } catch (error) {
+      if (error instanceof KeySetUnavailable) return fault('client_keys_unavailable');
       // jose throws plain errors too, at keys that nobody could use.
       const detail = error instanceof errors.JOSEError ? error.code : 'the key cannot be used';
       return fault('client_unauthenticated', detail);

@@ -9,6 +9,7 @@ export type OAuthReason =
   | 'parameter_missing'
   | 'client_unknown'
   | 'client_unauthenticated'
+  | 'client_keys_unavailable'
   | 'grant_type_unsupported'
   | 'grant_type_not_registered'
   | 'code_unknown'
@@ -34,7 +35,7 @@ export interface OAuthFault {
 }
 
 export interface WireError {
-  readonly status: 400 | 401;
+  readonly status: 400 | 401 | 503;
   readonly code: string;
   readonly description: string;
 }
@@ -64,6 +65,13 @@ export function toWire({ reason, detail }: OAuthFault): WireError {
     case 'client_unauthenticated':
       // 401 also for a deleted client: the SDKs then drop it and register anew.
       return { status: 401, code: 'invalid_client', description: 'Client authentication failed.' };
+    case 'client_keys_unavailable':
+      // Not `invalid_client`: the SDKs would drop a registration that is in order.
+      return {
+        status: 503,
+        code: 'temporarily_unavailable',
+        description: 'The keys of the client cannot be fetched at the moment. Try again later.',
+      };
     case 'grant_type_unsupported':
       return {
         status: 400,

@@ -74,7 +74,10 @@ export class KeySets {
   }
 }
 
+/** The host of the keys fails, which says nothing about the client. */
+export class KeySetUnavailable extends Error {}
+
 function lookUp({ find }: Cached): NonNullable<Cached['find']> {
-  if (find === undefined) throw new errors.JWKSInvalid('no key set could be had');
+  if (find === undefined) throw new KeySetUnavailable();
   return find;
 }
