@@ -123,6 +123,7 @@ describe('a person', () => {
     const { context, page } = await it.openWindow();
     await page.goto(await it.localUrl('from Forgejo'));
     await page.locator(CONTINUE).click();
+    await page.waitForURL((url) => url.pathname === '/user/login');
     await page.goBack();
     await page.locator(CONTINUE).click();
     await it.signInAtForgejo(page);
