@@ -49,7 +49,7 @@ export interface McpTiming {
 
 type McpContext = Context<{ Bindings: Partial<HttpBindings> }>;
 
-const TIMING: McpTiming = { decideAfterMs: 1000, pingMs: 15_000, stallMs: 30_000 };
+export const TIMING: McpTiming = { decideAfterMs: 1000, pingMs: 15_000, stallMs: 30_000 };
 const MAX_QUEUED_BYTES = 1024 * 1024;
 const MAX_BATCH = 100;
 const ALLOW = { Allow: 'GET, POST, DELETE' };
