@@ -2,29 +2,17 @@
  * The sessions of this process and the children they may have. It decides who may use which session, how many children
  * run at once, and who goes to sleep to make room; what is said in a session is not its business.
  */
-import { mkdirSync, mkdtempSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type Clock, SECOND } from '../base/clock.js';
 import { type Caller, type GrantId, type Randomness, randomId, type SessionId } from '../base/ids.js';
 import type { Log, LogFields } from '../base/log.js';
 import type { RequestMessage } from '../mcp/message.js';
 import type { RpcError } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
-import { Child, type ChildEnd, STOP_GRACE, type StopGrace } from './child.js';
+import type { Child, ChildEnd, StopGrace } from './child.js';
 import * as failures from './failures.js';
-import { Guardian } from './guardian.js';
-import {
-  isLaunchFault,
-  planLaunch,
-  resolveCommand,
-  type ServerEntry,
-  type UpstreamSource,
-} from './launch.js';
-import { createRedactor } from './redact.js';
+import type { ServerEntry, UpstreamSource } from './launch.js';
 import { type ChildEvents, type Launched, Session } from './session.js';
-import { StderrLog } from './stderr.js';
+import { Spawner } from './spawner.js';
 
 export interface SessionLimits {
   readonly maxChildren: number;
@@ -62,13 +50,12 @@ export class Sessions implements AsyncDisposable {
   readonly #options: SessionsOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #slots = new Set<Slot>();
-  readonly #folder = mkdtempSync(join(tmpdir(), 'fjmcp-'));
-  readonly #guardian: Guardian;
+  readonly #spawner: Spawner;
   readonly #sweeper: NodeJS.Timeout;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    this.#guardian = new Guardian(this.#folder, options.log);
+    this.#spawner = new Spawner({ ...options, maxMessageBytes: options.limits.maxMessageBytes });
     this.#sweeper = setInterval(() => this.sweep(), SWEEP_MS).unref();
   }
 
@@ -134,8 +121,7 @@ export class Sessions implements AsyncDisposable {
     clearInterval(this.#sweeper);
     for (const session of this.#sessions.values()) session.close(failures.sessionClosed);
     await Promise.all([...this.#slots].map(({ child }) => child?.stop('the broker is shutting down')));
-    await this.#guardian[Symbol.asyncDispose]();
-    await rm(this.#folder, { recursive: true, force: true });
+    await this.#spawner[Symbol.asyncDispose]();
   }
 
   async #launch(session: Session, events: ChildEvents, log: Log): Promise<Launched | RpcError> {
@@ -149,34 +135,22 @@ export class Sessions implements AsyncDisposable {
   }
 
   async #startChild(slot: Slot, events: ChildEvents, log: Log): Promise<Launched | RpcError> {
-    const { servers, upstream, path, lang, limits, now, grace } = this.#options;
+    const { servers, upstream } = this.#options;
     const { server, caller } = slot.session;
     const entry = servers.find(({ name }) => name === server);
     if (entry === undefined) return failures.launchRefused({ launchFault: `"${server}" is not configured` });
-    const command = resolveCommand(entry.command, path);
-    if (isLaunchFault(command)) return failures.launchRefused(command);
     const access = await upstream(caller.userId);
     if ('fault' in access) return failures.upstreamFailed(access);
     if (slot.session.state === 'closed') return failures.sessionClosed;
-    // Again, because a cleaner of the temporary folder may have removed it in quiet times.
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-    const home = mkdtempSync(join(this.#folder, 'home-'));
-    const stderr = new StderrLog(log, now);
-    const child = new Child({
-      plan: planLaunch(entry, access, { command, path, lang, home }),
-      redact: createRedactor(access.token),
-      guardian: this.#guardian,
-      maxLineBytes: limits.maxMessageBytes,
-      grace: grace ?? STOP_GRACE,
+    const child = this.#spawner.start(entry, access, {
+      log,
       onLine: events.onLine,
-      onStderr: (line) => stderr.write(line),
       onEnd: (end) => {
         this.#slots.delete(slot);
-        logEnd(log, child.pid, end, stderr.lastWords);
-        void rm(home, { recursive: true, force: true }).catch(() => undefined);
         events.onEnd(end);
       },
     });
+    if ('launchFault' in child) return failures.launchRefused(child);
     slot.child = child;
     log.info('child.started', { pid: child.pid, user: caller.userId });
     return { child, tokenExpiresAt: access.expiresAt };
@@ -232,8 +206,3 @@ function idlest(slots: readonly Slot[]): Session | undefined {
 
 const leaving = (slots: readonly Slot[]): Promise<ChildEnd>[] =>
   slots.flatMap(({ child }) => (child?.stopping ? [child.ended] : []));
-
-function logEnd(log: Log, pid: number, end: ChildEnd, lastWords: readonly string[]): void {
-  if (end.how === 'closedByUs') log.info('child.stopped', { pid, why: end.why });
-  else log.warn('child.ended', { pid, ...end, lastWords });
-}

@@ -1,0 +1,88 @@
+/**
+ * One room for starting a child: a private home, the plan, the process, the operator's log of it; and what all children
+ * share, which ends with the broker. Whose child it is, and how many there may be, is not asked here.
+ */
+import { mkdirSync, mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.js';
+import type { Log } from '../base/log.js';
+import type { Drain } from './calls.js';
+import { Child, type ChildEnd, STOP_GRACE, type StopGrace } from './child.js';
+import { Guardian } from './guardian.js';
+import {
+  isLaunchFault,
+  type LaunchFault,
+  planLaunch,
+  resolveCommand,
+  type ServerEntry,
+  type UpstreamAccess,
+} from './launch.js';
+import { createRedactor } from './redact.js';
+import { StderrLog } from './stderr.js';
+
+export interface SpawnerOptions {
+  /** `PATH` and `LANG` of the children. */
+  readonly path: string;
+  readonly lang: string;
+  readonly maxMessageBytes: number;
+  readonly grace?: StopGrace | undefined;
+  readonly now: Clock;
+  readonly log: Log;
+}
+
+/** Who hears of one child. */
+export interface ChildListener {
+  /** Where the child's own words and its end are noted. */
+  readonly log: Log;
+  readonly onLine: (line: Buffer) => Drain;
+  readonly onEnd: (end: ChildEnd) => void;
+}
+
+export class Spawner implements AsyncDisposable {
+  readonly #options: SpawnerOptions;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'fjmcp-'));
+  readonly #guardian: Guardian;
+
+  constructor(options: SpawnerOptions) {
+    this.#options = options;
+    this.#guardian = new Guardian(this.#folder, options.log);
+  }
+
+  start(entry: ServerEntry, access: UpstreamAccess, listener: ChildListener): Child | LaunchFault {
+    const { path, lang, maxMessageBytes, grace, now } = this.#options;
+    const command = resolveCommand(entry.command, path);
+    if (isLaunchFault(command)) return command;
+    // Again, because a cleaner of the temporary folder may have removed it in quiet times.
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    const home = mkdtempSync(join(this.#folder, 'home-'));
+    const stderr = new StderrLog(listener.log, now);
+    const child = new Child({
+      plan: planLaunch(entry, access, { command, path, lang, home }),
+      redact: createRedactor(access.token),
+      guardian: this.#guardian,
+      maxLineBytes: maxMessageBytes,
+      grace: grace ?? STOP_GRACE,
+      onLine: listener.onLine,
+      onStderr: (line) => stderr.write(line),
+      onEnd: (end) => {
+        logEnd(listener.log, child.pid, end, stderr.lastWords);
+        void rm(home, { recursive: true, force: true }).catch(() => undefined);
+        listener.onEnd(end);
+      },
+    });
+    return child;
+  }
+
+  /** Comes after the end of the children; what is left of them is killed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#guardian[Symbol.asyncDispose]();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+function logEnd(log: Log, pid: number, end: ChildEnd, lastWords: readonly string[]): void {
+  if (end.how === 'closedByUs') log.info('child.stopped', { pid, why: end.why });
+  else log.warn('child.ended', { pid, ...end, lastWords });
+}
