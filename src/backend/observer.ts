@@ -1,0 +1,40 @@
+/** What sessions tell whoever counts: numbers and fixed words, nothing about users or what was said. */
+import type { ChildEnd } from './child.js';
+
+/** `rpc_error`: the server's own; `bridge_error`: ours, when there was no answer of the server's to give. */
+export const CALL_OUTCOMES = ['answered', 'rpc_error', 'bridge_error', 'timeout', 'cancelled'] as const;
+export type CallOutcome = (typeof CALL_OUTCOMES)[number];
+
+/**
+ * A child was stopped because nobody used it (`idle`) or another one needed its place (`crowded`); a session was closed
+ * because nobody used it (`unseen`) or its user had too many (`forgotten`).
+ */
+export const EVICTIONS = ['idle', 'crowded', 'unseen', 'forgotten'] as const;
+export type Eviction = (typeof EVICTIONS)[number];
+
+/** Messages of MCP: HTTP bodies on the clients' side, lines on the children's. */
+export const BYTE_DIRECTIONS = ['from_client', 'to_client', 'from_child', 'to_child'] as const;
+export type ByteDirection = (typeof BYTE_DIRECTIONS)[number];
+
+/** Called on the path of every message: an implementation must be cheap, and may not throw. */
+export interface SessionObserver {
+  /** The handshake with a new child is done, `ms` after it was spawned. */
+  readonly childStarted: (server: string, ms: number) => void;
+  readonly childEnded: (server: string, how: ChildEnd['how']) => void;
+  /** The request that woke a session without a child has its answer, `ms` after it came. */
+  readonly firstAnswer: (server: string, ms: number) => void;
+  /** Once for each request of a client. */
+  readonly called: (server: string, outcome: CallOutcome) => void;
+  readonly evicted: (why: Eviction) => void;
+  readonly bytes: (direction: ByteDirection, count: number) => void;
+}
+
+/** For sessions that nobody counts. */
+export const NO_OBSERVER: SessionObserver = {
+  childStarted: () => undefined,
+  childEnded: () => undefined,
+  firstAnswer: () => undefined,
+  called: () => undefined,
+  evicted: () => undefined,
+  bytes: () => undefined,
+};
