@@ -22,6 +22,7 @@ import {
   type ServerEntry,
   type UpstreamSource,
 } from './launch.js';
+import type { Census } from './observer.js';
 import { createRedactor } from './redact.js';
 import { type ChildEvents, type Launched, Session } from './session.js';
 import { StderrLog } from './stderr.js';
@@ -72,10 +73,16 @@ export class Sessions implements AsyncDisposable {
     this.#sweeper = setInterval(() => this.sweep(), SWEEP_MS).unref();
   }
 
-  /** For the metrics and for whoever waits for quiet. */
+  /** For whoever waits for quiet. */
   get counts(): { readonly sessions: number; readonly children: number; readonly calls: number } {
     const calls = [...this.#sessions.values()].reduce((sum, session) => sum + session.callsInFlight, 0);
     return { sessions: this.#sessions.size, children: this.#slots.size, calls };
+  }
+
+  /** For the metrics. */
+  get census(): Census {
+    const children = [...this.#slots].map(({ session }) => session.server);
+    return { sessions: this.#sessions.values(), children };
   }
 
   /** A new conversation of `caller` with `server`. It closes itself if its `initialize` fails. */
