@@ -34,6 +34,7 @@ const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
   arctic: ['identity'],
   pino: ['base'],
   'pino-pretty': ['base'],
+  'prom-client': ['base'],
   'node:child_process': ['backend'],
 };
 
