@@ -22,7 +22,7 @@ import {
   type ServerEntry,
   type UpstreamSource,
 } from './launch.js';
-import type { Census } from './observer.js';
+import type { Census, SessionObserver } from './observer.js';
 import { createRedactor } from './redact.js';
 import { type ChildEvents, type Launched, Session } from './session.js';
 import { StderrLog } from './stderr.js';
@@ -43,6 +43,7 @@ export interface SessionsOptions {
   readonly path: string;
   readonly lang: string;
   readonly limits: SessionLimits;
+  readonly observer?: SessionObserver;
   readonly now: Clock;
   readonly random: Randomness;
   readonly log: Log;

@@ -9,6 +9,7 @@ import type {
   Credential,
   CredentialStore,
   OAuthStore,
+  ProbedStore,
   RedeemOutcome,
   RefreshPolicy,
   RotateOutcome,
@@ -41,11 +42,11 @@ const AUDIT_MEMORY_MS = 400 * DAY;
 /** Anybody can cause a refusal, so these do not pile up as long. */
 const REFUSAL_MEMORY_MS = 30 * DAY;
 
-export interface SqliteStore extends OAuthStore, CredentialStore, AuditStore, AsyncDisposable {}
+export interface SqliteStore extends OAuthStore, CredentialStore, AuditStore, ProbedStore, AsyncDisposable {}
 
 /** Opens the store at `path`; throws when the file cannot be opened or migrated. */
 export function openSqliteStore(path: string): SqliteStore {
-  const { db, close } = openSqlite(path);
+  const { db, probe, close } = openSqlite(path);
   const write = <T>(body: (tx: Transaction) => T): T => db.transaction(body, { behavior: 'immediate' });
   const accessToken = tokenQuery(db, 'access');
   const refreshToken = tokenQuery(db, 'refresh');
@@ -146,6 +147,8 @@ export function openSqliteStore(path: string): SqliteStore {
         .run();
       return changes === 1;
     },
+
+    probe: async () => probe(),
 
     async [Symbol.asyncDispose](): Promise<void> {
       close();
