@@ -1,13 +1,17 @@
 /** The composition root: builds each object once, hands each what it needs, and closes all of it in reverse order. */
 import { isLaunchFault, resolveCommand, type UpstreamSource } from './backend/launch.js';
+import { countingObserver, gaugeSessions } from './backend/session-metrics.js';
 import { Sessions } from './backend/sessions.js';
 import { type Clock, MINUTE, SECOND } from './base/clock.js';
+import { isEverywhere } from './base/environment.js';
 import type { GrantId, Randomness } from './base/ids.js';
 import { createLog, describeError, type Log } from './base/log.js';
+import { createMetrics } from './base/metrics.js';
 import { type PublicNetwork, publicFetch } from './base/public-fetch.js';
 import type { LoadedConfig } from './config.js';
 import { createApp } from './http/app.js';
 import { bearerAuthentication } from './http/bearer.js';
+import { createReadiness, privateApp } from './http/health.js';
 import { mcpRoutes } from './http/mcp.js';
 import { type HttpServer, listenHttp } from './http/server.js';
 import { Credentials } from './identity/credentials.js';
@@ -64,6 +68,8 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
 
   try {
     const store = keep(openStore(config.database));
+    const metrics = createMetrics({ ofProcess: config.metricsListen !== undefined });
+    const readiness = createReadiness({ store, draining: stop.signal, now, log });
     const keys = new KeyRing(secrets.encryptionKeys, random);
     const identity = createForgejo({
       ...forgejo,
@@ -82,6 +88,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       keys,
       // After the request that found it out has had its own answer.
       onSignedOut: (user) => setImmediate(() => sessions.closeWhere(({ userId }) => userId === user)),
+      metrics,
       now,
       log,
     });
@@ -139,6 +146,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     await reportLostKeys(store, keys, log);
     const sessions = keep(
       new Sessions({
+        store,
         servers: config.servers,
         upstream: upstreamSource(credentials, forgejo.url),
         limits: {
@@ -149,6 +157,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
           requestMs: limits.requestSeconds * SECOND,
           maxMessageBytes: limits.maxMessageBytes,
         },
+        observer: countingObserver(metrics, names),
         path: config.path,
         lang: config.lang,
         now,
@@ -156,6 +165,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
         log,
       }),
     );
+    gaugeSessions(metrics, names, () => sessions.census);
     const app = createApp({
       publicUrl,
       resources,
@@ -173,6 +183,8 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       clients,
       tokens,
       audit,
+      metrics,
+      readiness,
       signIn,
       mcp: mcpRoutes({
         authenticate: bearerAuthentication({ publicUrl, tokens, log }),
@@ -190,12 +202,28 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       assertions.sweep();
       return sessions.closeGone((grants) => store.missingGrants(grants));
     });
+    repeat(MINUTE, stop.signal, log, () => sessions.save());
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
-    const server = await listen(app, config.listen, { idleMs: (limits.requestSeconds + 60) * SECOND });
+    repeat(60 * MINUTE, stop.signal, log, () => sessions.sweep());
+    if (config.metricsListen !== undefined) {
+      if (isEverywhere(config.metricsListen)) log.warn('metrics.exposed', { listen: config.metricsListen });
+      const scraped = privateApp({ readiness, metrics, log });
+      const server = await listen('BROKER_METRICS_LISTEN', scraped, config.metricsListen, { idleMs: MINUTE });
+      // Closed only before the store, so that it can be seen how the rest ends.
+      closers.splice(closers.indexOf(store) + 1, 0, server);
+    }
+    const idleMs = (limits.requestSeconds + 60) * SECOND;
+    const server = await listen('BROKER_LISTEN', app, config.listen, { idleMs });
     stop.signal.addEventListener('abort', () => server.stopListening(), { once: true });
     // Closed after the sessions, so that calls in flight still get the error that says so.
     closers.splice(closers.indexOf(sessions), 0, server);
-    log.info('broker.ready', { publicUrl, listen: config.listen, servers: names, forgejo: forgejo.url });
+    log.info('broker.ready', {
+      publicUrl,
+      listen: config.listen,
+      metrics: config.metricsListen ?? 'off',
+      servers: names,
+      forgejo: forgejo.url,
+    });
     return { port: server.port, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
@@ -203,11 +231,14 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
   }
 }
 
-async function listen(...[app, address, options]: Parameters<typeof listenHttp>): Promise<HttpServer> {
+async function listen(
+  variable: string,
+  ...[app, address, options]: Parameters<typeof listenHttp>
+): Promise<HttpServer> {
   try {
     return await listenHttp(app, address, options);
   } catch (cause) {
-    throw new StartProblem(`BROKER_LISTEN: cannot listen (${describeError(cause)})`, { cause });
+    throw new StartProblem(`${variable}: cannot listen (${describeError(cause)})`, { cause });
   }
 }
 

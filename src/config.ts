@@ -2,7 +2,13 @@
 import type { BlockList } from 'node:net';
 import { z } from 'zod';
 import { checkServerEntry, isLaunchFault, parseCommandLine, type ServerEntry } from './backend/launch.js';
-import { type Environment, EnvironmentReader, type Listen, type ReadFile } from './base/environment.js';
+import {
+  type Address,
+  type Environment,
+  EnvironmentReader,
+  type Listen,
+  type ReadFile,
+} from './base/environment.js';
 import { parseJson } from './base/fetch.js';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './base/log.js';
 import { Secret } from './base/secret.js';
@@ -11,6 +17,8 @@ import { parseForgejoScopes } from './identity/forgejo-scopes.js';
 export interface Config {
   readonly publicUrl: string;
   readonly listen: Listen;
+  /** For `/metrics`; without it they are off. */
+  readonly metricsListen: Address | undefined;
   readonly database: string;
   readonly lifetimes: {
     readonly accessTokenSeconds: number;
@@ -86,9 +94,11 @@ export function loadConfig(
     read.complain('FORGEJO_SCOPES', 'must contain read:organization when BROKER_ALLOWED_ORGS is set');
   }
 
+  const listen = read.listen('BROKER_LISTEN', '127.0.0.1:8080');
   const config: Config = {
     publicUrl: read.publicUrl('BROKER_PUBLIC_URL'),
-    listen: read.listen('BROKER_LISTEN', '127.0.0.1:8080'),
+    listen,
+    metricsListen: read.privateListen('BROKER_METRICS_LISTEN', listen),
     database: readDatabase(read),
     lifetimes: {
       accessTokenSeconds: read.integer('BROKER_ACCESS_TOKEN_SECONDS', 3600, 60),

@@ -13,7 +13,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   mcp: ['base'],
   oauth: ['base'],
   backend: ['base', 'mcp'],
-  store: ['base', 'oauth'],
+  store: ['base', 'oauth', 'backend'],
   identity: ['base', 'oauth'],
   http: ['base', 'oauth', 'mcp', 'backend'],
   demo: ['base'],
@@ -34,6 +34,7 @@ const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
   arctic: ['identity'],
   pino: ['base'],
   'pino-pretty': ['base'],
+  'prom-client': ['base'],
   'node:child_process': ['backend'],
 };
 

@@ -12,12 +12,21 @@ import {
   splice,
 } from '../mcp/message.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+import type { Life } from './lives.js';
 
 interface Ask {
+  /** The child that asked. */
+  readonly life: Life;
   /** The id the child gave it. */
   readonly id: RawJson;
   readonly token: RawJson | undefined;
   readonly deadline: number;
+}
+
+/** A line for one child. */
+export interface Word {
+  readonly life: Life;
+  readonly line: Buffer;
 }
 
 /** A child that asks without end and gets no answer loses its oldest questions. */
@@ -28,11 +37,16 @@ export class Asks {
   #lastKey = 0;
 
   /** The request as the client sees it. */
-  add({ bytes, id, token }: RequestMessage, deadline: number): Buffer {
+  add({ bytes, id, token }: RequestMessage, life: Life, deadline: number): Buffer {
     if (this.#asks.size >= MAX_ASKS) this.#asks.delete(this.#asks.keys().next().value ?? 0);
     this.#lastKey += 1;
     const raw = `${this.#lastKey}`;
-    this.#asks.set(this.#lastKey, { id: rawAt(bytes, id), token: token && rawAt(bytes, token), deadline });
+    this.#asks.set(this.#lastKey, {
+      life,
+      id: rawAt(bytes, id),
+      token: token && rawAt(bytes, token),
+      deadline,
+    });
     return splice(
       bytes,
       token === undefined
@@ -45,41 +59,41 @@ export class Asks {
   }
 
   /** The line that answers the child, or undefined when it did not ask (or its time was up). */
-  settle({ bytes, id }: ResponseMessage): Buffer | undefined {
+  settle({ bytes, id }: ResponseMessage): Word | undefined {
     const key = Number(rawAt(bytes, id));
     const ask = this.#asks.get(key);
     if (ask === undefined) return undefined;
     this.#asks.delete(key);
-    return lineOf(bytes, [{ at: id, raw: ask.id }]);
+    return { life: ask.life, line: lineOf(bytes, [{ at: id, raw: ask.id }]) };
   }
 
   /** The client's progress on a request of the child, as the child knows it. */
-  progress({ bytes, subject }: NotificationMessage): Buffer | undefined {
-    if (subject === undefined) return undefined;
-    const token = this.#asks.get(Number(rawAt(bytes, subject)))?.token;
-    return token === undefined ? undefined : lineOf(bytes, [{ at: subject, raw: token }]);
+  progress({ bytes, subject }: NotificationMessage): Word | undefined {
+    const ask = subject && this.#asks.get(Number(rawAt(bytes, subject)));
+    if (ask?.token === undefined || subject === undefined) return undefined;
+    return { life: ask.life, line: lineOf(bytes, [{ at: subject, raw: ask.token }]) };
   }
 
   /** The child takes a request back: the notification as the client knows it. */
-  cancel({ bytes, subject }: NotificationMessage): Buffer | undefined {
+  cancel({ bytes, subject }: NotificationMessage, life: Life): Buffer | undefined {
     if (subject === undefined) return undefined;
     const id = rawAt(bytes, subject);
     for (const [key, ask] of this.#asks) {
-      if (ask.id !== id) continue;
+      if (ask.life !== life || ask.id !== id) continue;
       this.#asks.delete(key);
       return splice(bytes, [{ at: subject, raw: `${key}` }]);
     }
     return undefined;
   }
 
-  /** The lines that tell the child that nobody will answer. */
-  expire(now: number, error: RpcError): Buffer[] {
+  /** What tells a child that nobody will answer. */
+  expire(now: number, error: RpcError): Word[] {
     const overdue = [...this.#asks].filter(([, { deadline }]) => deadline <= now);
     for (const [key] of overdue) this.#asks.delete(key);
-    return overdue.map(([, { id }]) => lineOf(errorAnswer(id, error)));
+    return overdue.map(([, { life, id }]) => ({ life, line: lineOf(errorAnswer(id, error)) }));
   }
 
-  clear(): void {
-    this.#asks.clear();
+  forget(life: Life): void {
+    for (const [key, ask] of this.#asks) if (ask.life === life) this.#asks.delete(key);
   }
 }

@@ -12,6 +12,8 @@ import {
   splice,
 } from '../mcp/message.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+import type { Life } from './lives.js';
+import type { CallOutcome } from './observer.js';
 
 /** Settles when a client has read enough that more may be sent to it; undefined when it can take more now. */
 export type Drain = Promise<void> | undefined;
@@ -20,12 +22,16 @@ export type Drain = Promise<void> | undefined;
 export interface Exchange {
   /** Whether messages may leave through it before the answer. */
   readonly streams: boolean;
+  /** The bridge itself asks. */
+  readonly isOurs?: true;
   send(message: Buffer): Drain;
   /** The last word; undefined when the call was cancelled and nothing more comes. */
   end(answer: Buffer | undefined): void;
 }
 
 interface Call {
+  /** The child that owes the answer. */
+  readonly life: Life;
   readonly id: RawJson;
   readonly token: RawJson | undefined;
   readonly exchange: Exchange;
@@ -34,42 +40,65 @@ interface Call {
 
 export class Calls {
   readonly #calls = new Map<number, Call>();
+  readonly #ended: (outcome: CallOutcome, exchange: Exchange) => void;
   #lastKey = 0;
+
+  constructor(ended: (outcome: CallOutcome, exchange: Exchange) => void) {
+    this.#ended = ended;
+  }
 
   get size(): number {
     return this.#calls.size;
   }
 
   /** The key is the id, and the progress token, under which the child sees the request. */
-  add(message: RequestMessage, exchange: Exchange, deadline: number): { key: number; line: Buffer } {
+  add(
+    message: RequestMessage,
+    exchange: Exchange,
+    deadline: number,
+    life: Life,
+  ): { key: number; line: Buffer } {
     this.#lastKey += 1;
     const key = this.#lastKey;
     const { bytes, id, token } = message;
-    const call = { id: rawAt(bytes, id), token: token && rawAt(bytes, token), exchange, deadline };
-    this.#calls.set(key, call);
+    this.#calls.set(key, {
+      life,
+      id: rawAt(bytes, id),
+      token: token && rawAt(bytes, token),
+      exchange,
+      deadline,
+    });
     const edits = [{ at: id, raw: `${key}` }];
     if (token !== undefined) edits.push({ at: token, raw: `${key}` });
     return { key, line: lineOf(bytes, edits) };
   }
 
-  has(key: number): boolean {
-    return this.#calls.has(key);
+  /** The child that owes the answer; undefined when nobody waits for it any more. */
+  lifeOf(key: number): Life | undefined {
+    return this.#calls.get(key)?.life;
   }
 
-  /** False when nobody waits for this answer (any more). */
-  settle({ bytes, id }: ResponseMessage): boolean {
+  /** Whether this child owes any answer. */
+  owes(life: Life): boolean {
+    for (const call of this.#calls.values()) if (call.life === life) return true;
+    return false;
+  }
+
+  /** False when nobody waits for this answer from this child. */
+  settle({ bytes, id, result }: ResponseMessage, life: Life): boolean {
     const key = Number(rawAt(bytes, id));
     const call = this.#calls.get(key);
-    if (call === undefined) return false;
+    if (call?.life !== life) return false;
     this.#calls.delete(key);
+    this.#ended(result === undefined ? 'rpc_error' : 'answered', call.exchange);
     call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]));
     return true;
   }
 
   /** Progress keeps its call alive. Returned is the notification as its client knows it, and where it belongs. */
-  progress({ bytes, subject }: NotificationMessage, deadline: number): Progress | undefined {
+  progress({ bytes, subject }: NotificationMessage, life: Life, deadline: number): Progress | undefined {
     const call = subject && this.#calls.get(Number(rawAt(bytes, subject)));
-    if (call?.token === undefined || subject === undefined) return undefined;
+    if (call?.life !== life || call.token === undefined || subject === undefined) return undefined;
     call.deadline = deadline;
     return { message: splice(bytes, [{ at: subject, raw: call.token }]), exchange: call.exchange };
   }
@@ -80,17 +109,18 @@ export class Calls {
     return keys.length === 1 ? keys[0] : undefined;
   }
 
-  /** Ends a call from our side: with an error, or without a word. False when it had ended before. */
-  drop(key: number, error?: RpcError): boolean {
+  /** Ends a call from our side: with an error, or without a word. */
+  drop(key: number, outcome: CallOutcome, error?: RpcError): void {
     const call = this.#calls.get(key);
-    if (call === undefined) return false;
+    if (call === undefined) return;
     this.#calls.delete(key);
+    this.#ended(outcome, call.exchange);
     call.exchange.end(error && errorAnswer(call.id, error));
-    return true;
   }
 
-  dropAll(error: RpcError): void {
-    for (const key of [...this.#calls.keys()]) this.drop(key, error);
+  /** The child is gone: what it owed is owed by us. */
+  dropLife(life: Life, error: RpcError): void {
+    for (const [key, call] of [...this.#calls]) if (call.life === life) this.drop(key, 'bridge_error', error);
   }
 
   overdue(now: number): number[] {

@@ -1,6 +1,7 @@
 /**
- * What is under way between one client and one child: calls and questions in flight, the streams that are open, and
- * which message belongs where. It knows nothing of processes; it is given a way to write to the child.
+ * What is under way between one client and the child that serves it (two, while one takes over from the other): calls
+ * and questions in flight, the streams that are open, and which message belongs where. It knows nothing of processes;
+ * it is given a way to write to a child.
  */
 import type { Log } from '../base/log.js';
 import {
@@ -12,70 +13,88 @@ import {
   readMessage,
 } from '../mcp/message.js';
 import { notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
-import { Asks } from './asks.js';
+import { Asks, type Word } from './asks.js';
 import { Calls, type Drain, type Exchange } from './calls.js';
 import * as failures from './failures.js';
+import type { Life } from './lives.js';
+import type { CallOutcome } from './observer.js';
 import { Outbox, type Stream } from './outbox.js';
 
 export interface DialogueOptions {
-  readonly write: (line: Buffer) => void;
+  readonly write: (life: Life, line: Buffer) => void;
+  /** The child that gets what is for no child in particular. */
+  readonly serving: () => Life | undefined;
   /** When a call or a question made or heard of now is given up. */
   readonly deadline: () => number;
   readonly canAsk: (method: string) => boolean;
+  readonly onCallEnd: (outcome: CallOutcome, exchange: Exchange) => void;
   readonly log: Log;
 }
 
 export class Dialogue {
   readonly #options: DialogueOptions;
-  readonly #calls = new Calls();
+  readonly #calls: Calls;
   readonly #asks = new Asks();
   readonly #outbox = new Outbox();
   #noise = 0;
 
   constructor(options: DialogueOptions) {
     this.#options = options;
+    this.#calls = new Calls(options.onCallEnd);
   }
 
   get callsInFlight(): number {
     return this.#calls.size;
   }
 
-  /** Takes a call into the books; the line is for the caller to write when there is a child. */
-  call(message: RequestMessage, exchange: Exchange): { key: number; line: Buffer } {
+  /** Whether this child owes any answer. */
+  owes(life: Life): boolean {
+    return this.#calls.owes(life);
+  }
+
+  /** Whether a client listens, or something waits for it. */
+  get isHeard(): boolean {
+    return this.#outbox.inUse;
+  }
+
+  /** Takes a call into the books; the line is for the caller to write to that child. */
+  call(message: RequestMessage, exchange: Exchange, life: Life): { key: number; line: Buffer } {
     this.#outbox.offer(exchange);
-    return this.#calls.add(message, exchange, this.#options.deadline());
+    return this.#calls.add(message, exchange, this.#options.deadline(), life);
   }
 
   refuse(key: number, error: RpcError): void {
-    this.#calls.drop(key, error);
+    this.#calls.drop(key, 'bridge_error', error);
   }
 
-  /** The client no longer waits, or waited too long. */
+  /** The client no longer waits, or (then with an error for it) waited too long. */
   giveUp(key: number, reason: string, error?: RpcError): void {
-    if (!this.#calls.has(key)) return;
-    this.#options.write(lineOf(notification('notifications/cancelled', { requestId: key, reason })));
-    this.#calls.drop(key, error);
+    const life = this.#calls.lifeOf(key);
+    if (life === undefined) return;
+    const cancelled = notification('notifications/cancelled', { requestId: key, reason });
+    this.#options.write(life, lineOf(cancelled));
+    this.#calls.drop(key, error === undefined ? 'cancelled' : 'timeout', error);
   }
 
   notify(message: NotificationMessage): void {
     const { bytes, method, subject } = message;
     if (method === 'notifications/progress') {
-      const line = this.#asks.progress(message);
-      if (line !== undefined) this.#options.write(line);
+      this.#say(this.#asks.progress(message));
     } else if (method === 'notifications/cancelled') {
       const key = subject && this.#calls.find(rawAt(bytes, subject));
-      if (key === undefined || subject === undefined) return;
-      this.#options.write(lineOf(bytes, [{ at: subject, raw: `${key}` }]));
-      this.#calls.drop(key);
+      const life = key && this.#calls.lifeOf(key);
+      if (key === undefined || life === undefined || subject === undefined) return;
+      this.#options.write(life, lineOf(bytes, [{ at: subject, raw: `${key}` }]));
+      this.#calls.drop(key, 'cancelled');
     } else {
-      this.#options.write(lineOf(bytes));
+      const life = this.#options.serving();
+      if (life !== undefined) this.#options.write(life, lineOf(bytes));
     }
   }
 
   /** The client's answer to a question of the child; to anything else it is no answer. */
   answer(message: ResponseMessage): void {
-    const line = this.#asks.settle(message);
-    if (line !== undefined) this.#options.write(line);
+    this.#say(this.#asks.settle(message));
   }
 
   listen(stream: Stream): () => void {
@@ -85,33 +104,37 @@ export class Dialogue {
 
   expire(now: number, error: RpcError): void {
     for (const key of this.#calls.overdue(now)) this.giveUp(key, 'timed out', error);
-    for (const line of this.#asks.expire(now, failures.clientSilent)) this.#options.write(line);
+    for (const word of this.#asks.expire(now, failures.clientSilent)) this.#say(word);
   }
 
-  /** The child is gone: what it owed is owed by us, what it asked is moot. */
-  loseChild(error: RpcError): void {
-    this.#asks.clear();
-    this.#outbox.forgetRequests();
-    this.#calls.dropAll(error);
+  /** A child is gone: what it owed is owed by us, what it asked is moot. */
+  lose(life: Life, error: RpcError): void {
+    this.#asks.forget(life);
+    this.#outbox.forgetRequests(life);
+    this.#calls.dropLife(life, error);
   }
 
-  close(error: RpcError): void {
-    this.loseChild(error);
+  /** Ends the standing stream; its client may open another. */
+  hangUp(): void {
+    this.#outbox.hangUpAll();
+  }
+
+  close(): void {
     this.#outbox.close();
   }
 
-  /** One line from the child. What is returned is for a child that talks faster than its client reads. */
-  hear(line: Buffer): Drain {
+  /** One line from a child. What is returned is for a child that talks faster than its client reads. */
+  hear(life: Life, line: Buffer): Drain {
     if (line.length === 0) return undefined;
     const message = readMessage(line);
     switch (message.kind) {
       case 'response':
-        if (!this.#calls.settle(message)) this.#options.log.debug('child.late-answer');
+        if (!this.#calls.settle(message, life)) this.#options.log.debug('child.late-answer');
         return undefined;
       case 'request':
-        return this.#ask(message);
+        return this.#ask(message, life);
       case 'notification':
-        return this.#pass(message);
+        return this.#pass(message, life);
       case 'invalid':
         this.#noise += 1;
         // Sparse: the 1st, 2nd, 4th, 8th … line that is no message.
@@ -122,37 +145,42 @@ export class Dialogue {
     }
   }
 
-  #ask(message: RequestMessage): Drain {
+  #ask(message: RequestMessage, life: Life): Drain {
     const newest = this.#calls.newestStreaming();
     const id = rawAt(message.bytes, message.id);
     if (message.method === 'ping' && !this.#outbox.canReach(newest)) {
-      this.#options.write(lineOf(resultAnswer(id, {})));
+      this.#options.write(life, lineOf(resultAnswer(id, {})));
       return undefined;
     }
     if (!this.#options.canAsk(message.method)) {
-      this.#options.write(failures.refuseChild(id));
+      this.#options.write(life, failures.refuseChild(id));
       return undefined;
     }
-    return this.#outbox.post('request', this.#asks.add(message, this.#options.deadline()), newest);
+    const asked = this.#asks.add(message, life, this.#options.deadline());
+    return this.#outbox.post(life, 'request', asked, newest);
   }
 
-  #pass(message: NotificationMessage): Drain {
+  #pass(message: NotificationMessage, life: Life): Drain {
     const newest = this.#calls.newestStreaming();
     switch (message.method) {
       case 'notifications/progress': {
-        const progress = this.#calls.progress(message, this.#options.deadline());
+        const progress = this.#calls.progress(message, life, this.#options.deadline());
         if (progress === undefined) return undefined;
         if (progress.exchange.streams) return progress.exchange.send(progress.message);
-        return this.#outbox.post('progress', progress.message, undefined);
+        return this.#outbox.post(life, 'progress', progress.message, undefined);
       }
       case 'notifications/cancelled': {
-        const cancelled = this.#asks.cancel(message);
-        return cancelled && this.#outbox.post('request', cancelled, newest);
+        const cancelled = this.#asks.cancel(message, life);
+        return cancelled && this.#outbox.post(life, 'request', cancelled, newest);
       }
       case 'notifications/message':
-        return this.#outbox.post('log', message.bytes, newest);
+        return this.#outbox.post(life, 'log', message.bytes, newest);
       default:
-        return this.#outbox.post('change', message.bytes, newest);
+        return this.#outbox.post(life, 'change', message.bytes, newest);
     }
+  }
+
+  #say(word: Word | undefined): void {
+    if (word !== undefined) this.#options.write(word.life, word.line);
   }
 }

@@ -56,6 +56,11 @@ export const sessionClosed = failure(
   'The session was closed before the call was answered.',
 );
 
+export const stopping = failure(
+  'stopping',
+  'The broker is restarting. The call may or may not have been carried out.',
+);
+
 export const brokenBridge = failure('internal', 'Internal error');
 
 /** To a child whose question nobody hears, or nobody answered. */

@@ -1,17 +1,18 @@
 /** What `initialize` settled, kept so that it can be said again to the next child. */
-import { type RequestMessage, readMessage, splice } from '../mcp/message.js';
+import { createHash } from 'node:crypto';
+import { type Clock, MINUTE } from '../base/clock.js';
+import type { UserId } from '../base/ids.js';
+import { type RequestMessage, readMessage, splice, valueAt } from '../mcp/message.js';
 
 export interface Handshake {
-  /** The client's request, under an id of ours: the client may use its own again, and cancel it. */
+  /** The client's request under an id of ours, asking for the version that was agreed on. */
   readonly initialize: RequestMessage;
   readonly version: string;
   /** Names of the capabilities the client declared. */
   readonly clientCapabilities: readonly string[];
-  /** Whether the present child has had `notifications/initialized`. */
-  readonly confirmed: boolean;
 }
 
-const REPLAY_ID = '"fjmcp-broker-replay"';
+const OUR_ID = '"fjmcp-broker"';
 
 /** A request of the child -> the capability a client must have declared to be asked (MCP 2025-11-25, lifecycle). */
 const NEEDS: ReadonlyMap<string, string> = new Map([
@@ -20,19 +21,31 @@ const NEEDS: ReadonlyMap<string, string> = new Map([
   ['roots/list', 'roots'],
 ]);
 
+/** The client may use its own id again, and cancel it: so what is said again is said under ours. */
+export function underOurId(message: RequestMessage): RequestMessage {
+  return asRequest(splice(message.bytes, [{ at: message.id, raw: OUR_ID }])) ?? message;
+}
+
 /** Undefined when the child refused. Both messages are small and come once a child, so they are parsed. */
-export function readHandshake(initialize: RequestMessage, answer: Buffer): Handshake | undefined {
-  const again = readMessage(splice(initialize.bytes, [{ at: initialize.id, raw: REPLAY_ID }]));
+export function agree(initialize: RequestMessage, answer: Buffer): Handshake | undefined {
   const { result } = parse<{ result?: { protocolVersion?: unknown } }>(answer) ?? {};
-  const { params } = parse<{ params?: { capabilities?: unknown } }>(initialize.bytes) ?? {};
   const version = result?.protocolVersion;
-  if (again.kind !== 'request' || typeof version !== 'string') return undefined;
-  return {
-    initialize: again,
-    version,
-    clientCapabilities: Object.keys(params?.capabilities ?? {}),
-    confirmed: false,
-  };
+  if (typeof version !== 'string') return undefined;
+  const { bytes } = initialize;
+  const asked = valueAt(bytes, ['params', 'protocolVersion']);
+  const raw = JSON.stringify(version);
+  const again = asked === undefined ? initialize : asRequest(splice(bytes, [{ at: asked, raw }]));
+  return again && { initialize: again, version, clientCapabilities: capabilitiesOf(initialize) };
+}
+
+/** A handshake that was stored. */
+export function recall(bytes: Buffer): Handshake | undefined {
+  const initialize = asRequest(bytes);
+  if (initialize === undefined) return undefined;
+  const { params } = parse<{ params?: { protocolVersion?: unknown } }>(bytes) ?? {};
+  const version = params?.protocolVersion;
+  if (typeof version !== 'string') return undefined;
+  return { initialize, version, clientCapabilities: capabilitiesOf(initialize) };
 }
 
 /** A client that did not declare a capability is not asked for it; some never answer, and their child would wait. */
@@ -41,6 +54,54 @@ export function mayBeAsked(method: string, handshake: Handshake | undefined): bo
   return (
     capability === undefined || handshake === undefined || handshake.clientCapabilities.includes(capability)
   );
+}
+
+/**
+ * How servers answered `initialize` before, so that the next conversation that begins with the same words costs no
+ * process. By user: a server may greet each by name.
+ */
+export class KnownAnswers {
+  readonly #answers = new Map<string, { readonly answer: Buffer; readonly until: number }>();
+  readonly #now: Clock;
+
+  constructor(now: Clock) {
+    this.#now = now;
+  }
+
+  find(userId: UserId, server: string, initialize: RequestMessage): Buffer | undefined {
+    const known = this.#answers.get(keyOf(userId, server, initialize));
+    return known !== undefined && known.until > this.#now() ? known.answer : undefined;
+  }
+
+  remember(userId: UserId, server: string, initialize: RequestMessage, answer: Buffer): void {
+    if (answer.length > MAX_ANSWER_BYTES) return;
+    const key = keyOf(userId, server, initialize);
+    this.#answers.delete(key);
+    this.#answers.set(key, { answer: Buffer.from(answer), until: this.#now() + KNOWN_FOR_MS });
+    for (const [oldest] of this.#answers) {
+      if (this.#answers.size <= MAX_ANSWERS) break;
+      this.#answers.delete(oldest);
+    }
+  }
+}
+
+/** An upgraded server is noticed at the next start of one of its children, and this late at the latest. */
+const KNOWN_FOR_MS = 60 * MINUTE;
+const MAX_ANSWERS = 1000;
+const MAX_ANSWER_BYTES = 64 * 1024;
+
+function keyOf(userId: UserId, server: string, { bytes }: RequestMessage): string {
+  return `${userId} ${server} ${createHash('sha256').update(bytes).digest('base64')}`;
+}
+
+function asRequest(bytes: Buffer): RequestMessage | undefined {
+  const message = readMessage(bytes);
+  return message.kind === 'request' ? message : undefined;
+}
+
+function capabilitiesOf({ bytes }: RequestMessage): string[] {
+  const { params } = parse<{ params?: { capabilities?: unknown } }>(bytes) ?? {};
+  return Object.keys(params?.capabilities ?? {});
 }
 
 /** `T` may only promise optional members of unknown type: every object keeps that promise. */

@@ -1,5 +1,6 @@
 /** What sessions tell whoever counts: numbers and fixed words, nothing about users or what was said. */
 import type { ChildEnd } from './child.js';
+import type { Session } from './session.js';
 
 /** `rpc_error`: the server's own; `bridge_error`: ours, when there was no answer of the server's to give. */
 export const CALL_OUTCOMES = ['answered', 'rpc_error', 'bridge_error', 'timeout', 'cancelled'] as const;
@@ -12,9 +13,16 @@ export type CallOutcome = (typeof CALL_OUTCOMES)[number];
 export const EVICTIONS = ['idle', 'crowded', 'unseen', 'forgotten'] as const;
 export type Eviction = (typeof EVICTIONS)[number];
 
-/** Messages of MCP: HTTP bodies on the clients' side, lines on the children's. */
+/** Messages as they pass a session, without what HTTP and event streams wrap around them. */
 export const BYTE_DIRECTIONS = ['from_client', 'to_client', 'from_child', 'to_child'] as const;
 export type ByteDirection = (typeof BYTE_DIRECTIONS)[number];
+
+/** What there is at this moment. */
+export interface Census {
+  readonly sessions: Iterable<{ readonly server: string; readonly state: Session['state'] }>;
+  /** The server of each child. */
+  readonly children: Iterable<string>;
+}
 
 /** Called on the path of every message: an implementation must be cheap, and may not throw. */
 export interface SessionObserver {

@@ -3,6 +3,7 @@
  * for want of both, later. What waits is bounded; the oldest goes first.
  */
 import type { Drain, Exchange } from './calls.js';
+import type { Life } from './lives.js';
 
 /** The client's standing GET stream. */
 export interface Stream {
@@ -26,6 +27,7 @@ const MAX_WAITING = 100;
 const MAX_WAITING_BYTES = 1024 * 1024;
 
 interface Waiting {
+  readonly life: Life;
   readonly matter: Matter;
   readonly message: Buffer;
 }
@@ -57,24 +59,34 @@ export class Outbox {
     return newest !== undefined || this.#stream !== undefined;
   }
 
-  post(matter: Matter, message: Buffer, newest: Exchange | undefined): Drain {
+  post(life: Life, matter: Matter, message: Buffer, newest: Exchange | undefined): Drain {
     for (const way of WAYS[matter]) {
       const out = way === 'stream' ? this.#stream : way === 'exchange' ? newest : undefined;
       if (out !== undefined) return out.send(message);
-      if (way === 'wait') this.#wait({ matter, message });
+      if (way === 'wait') this.#wait({ life, matter, message });
     }
     return undefined;
   }
 
-  /** The child is gone, and with it the questions it asked. */
-  forgetRequests(): void {
-    this.#take(({ matter }) => matter === 'request');
+  /** A child is gone, and with it the questions it asked. */
+  forgetRequests(life: Life): void {
+    this.#take((item) => item.matter === 'request' && item.life === life);
+  }
+
+  /** Whether a client listens, or something waits for it. */
+  get inUse(): boolean {
+    return this.#stream !== undefined || this.#waiting.length > 0;
+  }
+
+  /** Ends the standing stream; its client may open another. */
+  hangUpAll(): void {
+    this.#stream?.end();
+    this.#stream = undefined;
   }
 
   close(): void {
     this.#take(() => true);
-    this.#stream?.end();
-    this.#stream = undefined;
+    this.hangUpAll();
   }
 
   #wait(item: Waiting): void {

@@ -1,6 +1,6 @@
 /**
- * One MCP conversation. It outlives its child: a child that crashed, fell asleep or whose token runs out is replaced at
- * the next request by replaying the handshake; log level and subscriptions are not replayed. A call is never repeated.
+ * One MCP conversation: what it has settled, and what is in flight. It outlives its children: one that crashed, fell
+ * asleep or whose token runs out is replaced by telling the next what was settled. A call is never repeated.
  */
 import { type Clock, MINUTE, SECOND } from '../base/clock.js';
 import type { Caller, SessionId } from '../base/ids.js';
@@ -8,54 +8,56 @@ import { describeError, type Log } from '../base/log.js';
 import {
   lineOf,
   type NotificationMessage,
+  type RawJson,
   type RequestMessage,
   type ResponseMessage,
   rawAt,
+  readMessage,
+  splice,
 } from '../mcp/message.js';
-import { notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
-import type { Drain, Exchange } from './calls.js';
-import type { Child, ChildEnd } from './child.js';
-import { afterCrash, NO_CRASHES } from './crashes.js';
+import { errorAnswer, notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
+import type { Exchange } from './calls.js';
+import { Children, type Launched, type Link, type LinkEvents } from './children.js';
 import { Dialogue } from './dialogue.js';
 import * as failures from './failures.js';
-import { type Handshake, mayBeAsked, readHandshake } from './handshake.js';
+import { agree, type Handshake, mayBeAsked, recall, underOurId } from './handshake.js';
+import type { Life, LifeState } from './lives.js';
+import type { CallOutcome, SessionObserver } from './observer.js';
 import type { Stream } from './outbox.js';
-
-/** One life of a child under this session; what an older life still says is not listened to. */
-interface Run {
-  child: Child | undefined;
-  tokenExpiresAt: number;
-  readonly startedAt: number;
-}
-
-type State =
-  | { readonly is: 'dormant' }
-  | { readonly is: 'starting'; readonly run: Run; readonly queue: Buffer[] }
-  | { readonly is: 'live'; readonly run: Run }
-  | { readonly is: 'closed' };
-
-export interface ChildEvents {
-  readonly onLine: (line: Buffer) => Drain;
-  readonly onEnd: (end: ChildEnd) => void;
-}
-
-export interface Launched {
-  readonly child: Child;
-  readonly tokenExpiresAt: number;
-}
+import type { SessionRecord, SessionWishes } from './session-store.js';
+import { NO_WISHES, repeat, wishOf } from './wishes.js';
 
 /** What a session asks of the registry that holds it. */
 export interface SessionHost {
   readonly now: Clock;
   readonly log: Log;
+  readonly observer: SessionObserver;
   readonly requestMs: number;
   readonly maxQueuedBytes: number;
-  launch(session: Session, events: ChildEvents): Promise<Launched | RpcError>;
+  /** `takesOver`: the session has a child already, so a full house is no reason to refuse. */
+  launch(session: Session, takesOver: boolean, events: LinkEvents): Promise<Launched | RpcError>;
+  /** How the server answered this `initialize` before, if it did. */
+  knownAnswer(session: Session, initialize: RequestMessage): Buffer | undefined;
+  greeted(session: Session, initialize: RequestMessage, answer: Buffer): void;
+  /** Saves it; false when its grant is no more. */
+  opened(record: SessionRecord): Promise<boolean>;
+  changed(session: Session, wishes: SessionWishes): Promise<void>;
+  /** Nothing is left of it in memory. */
   closed(session: Session): void;
 }
 
-/** A token this close to its end does not carry another call; a short-lived one works for two thirds of its life. */
-const TOKEN_MARGIN_MS = MINUTE;
+/** A conversation that has begun, but of which the client has not heard yet. */
+interface Opening {
+  readonly id: RawJson;
+  /** The client's `initialize`, under an id of ours. */
+  readonly initialize: RequestMessage;
+  readonly exchange: Exchange;
+  /** What the child said to it. */
+  answer: Buffer | undefined;
+}
+
+/** Who said nothing for this long gets a new child only when asking for one. */
+const RECENT_MS = MINUTE;
 const MAX_CALLS = 1000;
 const INITIALIZED = lineOf(notification('notifications/initialized'));
 
@@ -65,27 +67,53 @@ export class Session {
   readonly server: string;
   readonly #host: SessionHost;
   readonly #dialogue: Dialogue;
-  #state: State = { is: 'dormant' };
+  readonly #children: Children;
   #handshake: Handshake | undefined;
-  #crashes = NO_CRASHES;
+  #wishes: SessionWishes;
+  #opening: Opening | undefined;
   #seenAt: number;
 
-  constructor(id: SessionId, caller: Caller, server: string, host: SessionHost) {
+  constructor(id: SessionId, caller: Caller, server: string, host: SessionHost, record?: SessionRecord) {
     this.id = id;
     this.caller = caller;
     this.server = server;
     this.#host = host;
-    this.#seenAt = host.now();
+    this.#handshake = record && recall(record.initialize);
+    this.#wishes = record ?? NO_WISHES;
+    this.#seenAt = record?.seenAt ?? host.now();
     this.#dialogue = new Dialogue({
-      write: (line) => this.#write(line),
+      write: (life, line) => this.#write(life, line),
+      serving: () => this.#children.serving,
       deadline: () => host.now() + host.requestMs,
       canAsk: (method) => mayBeAsked(method, this.#handshake),
+      onCallEnd: (outcome, exchange) => this.#callEnded(outcome, exchange),
       log: host.log,
+    });
+    this.#children = new Children({
+      now: host.now,
+      log: host.log,
+      maxQueuedLines: MAX_CALLS,
+      maxQueuedBytes: host.maxQueuedBytes,
+      launch: (takesOver, events) => host.launch(this, takesOver, events),
+      greet: (life, child) => this.#greet(life, child),
+      hear: (life, line) => {
+        host.observer.bytes('from_child', line.length);
+        return this.#dialogue.hear(life, line);
+      },
+      owes: (life) => this.#dialogue.owes(life),
+      onServing: (_life, startMs) => {
+        host.observer.childStarted(server, startMs);
+        void this.#welcome();
+      },
+      onLost: (life, error) => {
+        this.#dialogue.lose(life, error);
+        this.#turnAway(error);
+      },
     });
   }
 
-  get state(): State['is'] {
-    return this.#state.is;
+  get state(): LifeState['is'] {
+    return this.#children.state;
   }
 
   /** When the client last said something; open streams do not count. */
@@ -97,48 +125,58 @@ export class Session {
     return this.#dialogue.callsInFlight;
   }
 
+  /** Whether more would be lost with it than its record can bring back. */
+  get isInUse(): boolean {
+    return this.#opening !== undefined || this.#children.count > 0 || this.#dialogue.isHeard;
+  }
+
   get protocolVersion(): string | undefined {
     return this.#handshake?.version;
   }
 
   /** The first request of the conversation. Without a good answer to it there is no session. */
   initialize(message: RequestMessage, exchange: Exchange): () => void {
-    const disconnect = this.request(message, {
-      streams: exchange.streams,
-      send: (early) => exchange.send(early),
-      end: (answer) => {
-        this.#handshake = answer && readHandshake(message, answer);
-        if (this.#handshake === undefined) this.close(failures.sessionClosed);
-        exchange.end(answer);
-      },
-    });
+    const initialize = underOurId(message);
+    const answer = this.#host.knownAnswer(this, initialize);
+    const opening = { id: rawAt(message.bytes, message.id), initialize, exchange, answer };
+    this.#opening = opening;
+    this.#handshake = answer && agree(initialize, answer);
+    if (this.#handshake !== undefined) void this.#welcome();
+    else this.#children.need();
+    // Nobody has learned the id.
     return () => {
-      disconnect();
-      // Nobody has learned the id.
-      if (this.#handshake === undefined) this.close(failures.sessionClosed);
+      if (this.#opening === opening) this.close(failures.sessionClosed);
     };
   }
 
   /** What is returned is for a client that goes away before the answer. */
   request(message: RequestMessage, exchange: Exchange): () => void {
-    this.#seenAt = this.#host.now();
-    if (this.callsInFlight === 0 && this.#tokenIsEnding()) this.sleep('its token is about to expire');
-    if (this.#state.is === 'dormant' && message.method === 'ping') {
+    const now = this.#host.now();
+    this.#seenAt = now;
+    const wakes = this.state === 'dormant';
+    if (wakes && message.method === 'ping') {
       exchange.end(resultAnswer(rawAt(message.bytes, message.id), {}));
       return () => undefined;
     }
-    const { key, line } = this.#dialogue.call(message, exchange);
-    const refusal = this.#send(line);
-    if (refusal === undefined) return () => this.#dialogue.giveUp(key, 'the client disconnected');
-    this.#dialogue.refuse(key, refusal);
-    return () => undefined;
+    const life = this.callsInFlight < MAX_CALLS ? this.#children.need() : failures.tooManyCalls;
+    if (typeof life !== 'number') {
+      this.#host.observer.called(this.server, 'bridge_error');
+      exchange.end(errorAnswer(rawAt(message.bytes, message.id), life));
+      return () => undefined;
+    }
+    const watched = this.#watch(message, exchange, wakes, now);
+    const { key, line } = this.#dialogue.call(message, watched, life);
+    if (this.#write(life, line) === 'clogged') this.#dialogue.refuse(key, failures.childNotReading);
+    return () => this.#dialogue.giveUp(key, 'the client disconnected');
   }
 
-  /** A notification starts no child: there is nothing it could be about. */
+  /**
+   * A notification starts no child: there is nothing it could be about. Each child is told at once that the handshake is
+   * complete, for clients lose that notification on the way (another connection, no session id).
+   */
   notify(message: NotificationMessage): void {
     this.#seenAt = this.#host.now();
-    if (message.method === 'notifications/initialized') this.#confirm();
-    else this.#dialogue.notify(message);
+    if (message.method !== 'notifications/initialized') this.#dialogue.notify(message);
   }
 
   answer(message: ResponseMessage): void {
@@ -152,149 +190,130 @@ export class Session {
     return this.#dialogue.listen(stream);
   }
 
-  /** Ends what is overdue. The registry calls it about once a second. */
-  expire(now: number): void {
+  /** Ends the standing stream; its client may open another. */
+  hangUp(): void {
+    this.#dialogue.hangUp();
+  }
+
+  /** Ends what is overdue, replaces what is about to end. The registry calls it about once a second. */
+  tick(now: number): void {
     this.#dialogue.expire(now, failures.timedOut(Math.round(this.#host.requestMs / SECOND)));
+    if (!this.#children.isEnding(now)) return;
+    if (this.callsInFlight === 0 && now - this.#seenAt >= RECENT_MS)
+      this.sleep('its token is about to expire');
+    else this.#children.renew(now);
   }
 
-  /** Only for a session without calls in flight. */
-  sleep(why: string): void {
-    if (this.#state.is !== 'live') return;
-    const { child } = this.#state.run;
-    this.#lose(failures.sessionClosed);
-    void child?.stop(why);
+  /** Stops the child if it has nothing to do; false when there was none, or it has. */
+  sleep(why: string): boolean {
+    if (this.state !== 'live' || this.callsInFlight > 0) return false;
+    this.#children.sleep(why);
+    return true;
   }
 
-  /** The client is done with it. */
-  end(): void {
-    this.close(failures.sessionClosed);
-  }
-
+  /** Ends what it has in memory; its record is not touched. */
   close(error: RpcError): void {
-    if (this.#state.is === 'closed') return;
-    const child = 'run' in this.#state ? this.#state.run.child : undefined;
-    this.#state = { is: 'closed' };
-    this.#dialogue.close(error);
-    void child?.stop('the session was closed');
+    if (this.state === 'closed') return;
+    this.#children.close(error);
+    this.#dialogue.close();
+    this.#turnAway(error);
     this.#host.closed(this);
   }
 
-  /** Gets a request to the child, by starting one if need be; or says why not. */
-  #send(line: Buffer): RpcError | undefined {
-    if (this.callsInFlight > MAX_CALLS) return failures.tooManyCalls;
-    switch (this.#state.is) {
-      case 'closed':
-        return failures.sessionClosed;
-      case 'starting':
-        return this.#enqueue(this.#state.queue, line) === 'clogged' ? failures.childNotReading : undefined;
-      case 'live':
-        this.#confirm();
-        return this.#write(line) === 'clogged' ? failures.childNotReading : undefined;
-      case 'dormant': {
-        const wait = this.#crashes.retryAt - this.#host.now();
-        if (wait > 0) return failures.childKeepsEnding(Math.ceil(wait / SECOND));
-        this.#start(line);
-        return undefined;
-      }
-    }
-  }
-
-  #write(line: Buffer): 'clogged' | undefined {
-    if (this.#state.is === 'starting') return this.#enqueue(this.#state.queue, line);
-    if (this.#state.is !== 'live') return undefined;
-    // To a child that has just ended nothing is written; its end, on its way to us, answers the call.
-    return this.#state.run.child?.write(line) === 'clogged' ? 'clogged' : undefined;
-  }
-
-  /** What waits for a child that is starting is bounded like what waits for one that does not read. */
-  #enqueue(queue: Buffer[], line: Buffer): 'clogged' | undefined {
-    const waiting = queue.reduce((bytes, { length }) => bytes + length, 0);
-    if (queue.length >= MAX_CALLS || waiting > this.#host.maxQueuedBytes) return 'clogged';
-    queue.push(line);
-    return undefined;
-  }
-
-  /** Clients lose this notification on the way (another connection, no session id); the child needs it all the same. */
-  #confirm(): void {
-    if (this.#state.is !== 'live' || this.#handshake?.confirmed !== false) return;
-    this.#handshake = { ...this.#handshake, confirmed: true };
-    this.#write(INITIALIZED);
-  }
-
-  #tokenIsEnding(): boolean {
-    if (this.#state.is !== 'live') return false;
-    const { startedAt, tokenExpiresAt } = this.#state.run;
-    const margin = Math.min(TOKEN_MARGIN_MS, (tokenExpiresAt - startedAt) / 3);
-    return tokenExpiresAt - this.#host.now() < margin;
-  }
-
-  /** Starts a child, repeats the handshake if there was one, then hands it the lines that waited. */
-  #start(line: Buffer): void {
-    const run: Run = { child: undefined, startedAt: this.#host.now(), tokenExpiresAt: 0 };
-    this.#state = { is: 'starting', run, queue: [line] };
-    this.#bringUp(run).then(
-      (error) => (error === undefined ? this.#goLive(run) : this.#failStart(run, error)),
-      (error: unknown) => {
-        this.#host.log.error('session.start-failed', { error: describeError(error) });
-        this.#failStart(run, failures.brokenBridge);
-      },
-    );
-  }
-
-  async #bringUp(run: Run): Promise<RpcError | undefined> {
-    const launched = await this.#host.launch(this, {
-      onLine: (line) => (this.#isCurrent(run) ? this.#dialogue.hear(line) : undefined),
-      onEnd: (end) => this.#childEnded(run, end),
+  /** A new child is told what this conversation has settled. */
+  async #greet(life: Life, child: Link): Promise<RpcError | undefined> {
+    const initialize = this.#handshake?.initialize ?? this.#opening?.initialize;
+    if (initialize === undefined) return failures.sessionClosed;
+    const answer = await new Promise<Buffer | undefined>((end) => {
+      child.write(this.#dialogue.call(initialize, silent(end), life).line);
     });
-    if ('code' in launched) return launched;
-    if (!this.#isCurrent(run)) {
-      void launched.child.stop('the session was closed while it started');
-      return undefined;
+    if (this.#opening !== undefined) this.#opening.answer = answer;
+    const handshake = answer && agree(initialize, answer);
+    if (answer === undefined || handshake === undefined) return failures.handshakeRefused;
+    this.#host.greeted(this, initialize, answer);
+    this.#handshake ??= handshake;
+    const { version } = this.#handshake;
+    if (handshake.version !== version) {
+      this.#host.log.warn('session.version-changed', { agreed: version, now: handshake.version });
     }
-    run.child = launched.child;
-    run.tokenExpiresAt = launched.tokenExpiresAt;
-    return this.#handshake && this.#replay(launched.child, this.#handshake);
-  }
-
-  /** The new child is told what the client told the first one; its answer is ours to keep. */
-  async #replay(child: Child, { initialize }: Handshake): Promise<RpcError | undefined> {
-    const answer = await new Promise<Buffer | undefined>((resolve) => {
-      child.write(
-        this.#dialogue.call(initialize, { streams: false, send: () => undefined, end: resolve }).line,
-      );
-    });
-    const handshake = answer && readHandshake(initialize, answer);
-    if (handshake === undefined) return failures.handshakeRefused;
-    this.#handshake = { ...handshake, confirmed: true };
     child.write(INITIALIZED);
+    for (const wish of repeat(this.#wishes)) child.write(this.#dialogue.call(wish, silent(), life).line);
     return undefined;
   }
 
-  #goLive(run: Run): void {
-    if (this.#state.is !== 'starting' || this.#state.run !== run) return;
-    const { queue } = this.#state;
-    this.#state = { is: 'live', run };
-    for (const line of queue) this.#write(line);
+  /** The client learns its session once it is saved: from then on it survives us. */
+  async #welcome(): Promise<void> {
+    const opening = this.#opening;
+    if (opening?.answer === undefined || this.#handshake === undefined) return;
+    const { id, server, caller } = this;
+    const initialize = this.#handshake.initialize.bytes;
+    const record = { id, ...caller, server, initialize, ...NO_WISHES, seenAt: this.#seenAt };
+    try {
+      if (!(await this.#host.opened(record))) return this.close(failures.sessionClosed);
+    } catch (error) {
+      this.#host.log.error('session.not-saved', { error: describeError(error) });
+      return this.close(failures.brokenBridge);
+    }
+    if (this.#opening !== opening) return;
+    this.#opening = undefined;
+    opening.exchange.end(underId(opening.id, opening.answer));
   }
 
-  #failStart(run: Run, error: RpcError): void {
-    if (!this.#isCurrent(run)) return;
-    this.#lose(error);
-    void run.child?.stop('its start failed');
+  /** The conversation has come to nothing: the client hears what the child said, or else what we say. */
+  #turnAway(error: RpcError): void {
+    const opening = this.#opening;
+    if (opening === undefined) return;
+    this.#opening = undefined;
+    this.close(error);
+    const { id, answer, exchange } = opening;
+    exchange.end(answer === undefined || isResult(answer) ? errorAnswer(id, error) : underId(id, answer));
   }
 
-  #childEnded(run: Run, end: ChildEnd): void {
-    if (!this.#isCurrent(run)) return;
-    this.#crashes = afterCrash(this.#crashes, run.startedAt, this.#host.now());
-    this.#lose(failures.childEnded(end));
+  /** What has to be noticed of an answer besides passing it on. Most requests pay nothing for it. */
+  #watch(message: RequestMessage, exchange: Exchange, wakes: boolean, askedAt: number): Exchange {
+    const wish = wishOf(message);
+    if (wish === undefined && !wakes) return exchange;
+    const { log, now, observer } = this.#host;
+    return {
+      streams: exchange.streams,
+      send: (early) => exchange.send(early),
+      end: (answer) => {
+        if (wakes) observer.firstAnswer(this.server, now() - askedAt);
+        if (wish === undefined || answer === undefined || !isResult(answer)) return exchange.end(answer);
+        this.#wishes = wish(this.#wishes);
+        this.#host
+          .changed(this, this.#wishes)
+          .catch((error: unknown) => log.error('session.not-saved', { error: describeError(error) }))
+          .finally(() => exchange.end(answer));
+      },
+    };
   }
 
-  #lose(error: RpcError): void {
-    this.#state = { is: 'dormant' };
-    this.#dialogue.loseChild(error);
+  #callEnded(outcome: CallOutcome, exchange: Exchange): void {
+    if (exchange.isOurs !== true) this.#host.observer.called(this.server, outcome);
+    this.#children.release();
   }
 
-  #isCurrent(run: Run): boolean {
-    return 'run' in this.#state && this.#state.run === run;
+  #write(life: Life, line: Buffer): 'clogged' | undefined {
+    this.#host.observer.bytes('to_child', line.length);
+    return this.#children.write(life, line);
   }
+}
+
+/** What is asked by us is heard by nobody else. */
+const silent = (end: (answer: Buffer | undefined) => void = () => undefined): Exchange => ({
+  streams: false,
+  isOurs: true,
+  send: () => undefined,
+  end,
+});
+
+function underId(id: RawJson, answer: Buffer): Buffer {
+  const message = readMessage(answer);
+  return message.kind === 'response' ? splice(answer, [{ at: message.id, raw: id }]) : answer;
+}
+
+function isResult(answer: Buffer): boolean {
+  const message = readMessage(answer);
+  return message.kind === 'response' && message.result !== undefined;
 }

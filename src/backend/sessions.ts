@@ -1,17 +1,22 @@
 /**
- * The sessions of this process and the children they may have. It decides who may use which session, how many children
- * run at once, and who goes to sleep to make room; what is said in a session is not its business.
+ * The sessions: who may use which, which of them are in memory, when their children start and sleep. The store is the
+ * authority; what stands in memory are those in use. What is said in a session is not its business.
  */
 import { type Clock, SECOND } from '../base/clock.js';
 import { type Caller, type GrantId, type Randomness, randomId, type SessionId } from '../base/ids.js';
-import type { Log, LogFields } from '../base/log.js';
+import { describeError, type Log, type LogFields } from '../base/log.js';
 import type { RequestMessage } from '../mcp/message.js';
 import type { RpcError } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
-import type { Child, ChildEnd, StopGrace } from './child.js';
+import type { StopGrace } from './child.js';
+import type { Launched, LinkEvents } from './children.js';
 import * as failures from './failures.js';
+import { KnownAnswers } from './handshake.js';
 import type { ServerEntry, UpstreamSource } from './launch.js';
-import { type ChildEvents, type Launched, Session } from './session.js';
+import { type Census, NO_OBSERVER, type SessionObserver } from './observer.js';
+import { Session, type SessionHost } from './session.js';
+import type { SessionRecord, SessionStore } from './session-store.js';
+import { type Slot, Slots } from './slots.js';
 import { Spawner } from './spawner.js';
 
 export interface SessionLimits {
@@ -24,6 +29,7 @@ export interface SessionLimits {
 }
 
 export interface SessionsOptions {
+  readonly store: SessionStore;
   readonly servers: readonly ServerEntry[];
   readonly upstream: UpstreamSource;
   /** `PATH` and `LANG` of the children. */
@@ -34,64 +40,79 @@ export interface SessionsOptions {
   readonly random: Randomness;
   readonly log: Log;
   readonly grace?: StopGrace;
+  readonly observer?: SessionObserver;
 }
 
-/** Room for one child: taken before it is started, given back when it is reaped. */
-interface Slot {
-  readonly session: Session;
-  child: Child | undefined;
-}
-
-/** Clients open sessions and forget them; beyond this, a user's longest unseen one without a child goes. */
+/** Clients open sessions and forget them; beyond this, a user's longest unseen ones go. */
 const MAX_SESSIONS_PER_USER = 200;
-const SWEEP_MS = SECOND;
+const TICK_MS = SECOND;
 
 export class Sessions implements AsyncDisposable {
   readonly #options: SessionsOptions;
+  readonly #observer: SessionObserver;
+  /** Those in use. A session is never here twice, for two objects would have two children. */
   readonly #sessions = new Map<string, Session>();
-  readonly #slots = new Set<Slot>();
+  readonly #loading = new Map<string, Promise<Session | undefined>>();
+  readonly #known: KnownAnswers;
+  readonly #slots: Slots;
   readonly #spawner: Spawner;
-  readonly #sweeper: NodeJS.Timeout;
+  readonly #ticker: NodeJS.Timeout;
+  #isClosed = false;
+  #savedAt = 0;
 
   constructor(options: SessionsOptions) {
+    const { now, limits, observer = NO_OBSERVER } = options;
     this.#options = options;
-    this.#spawner = new Spawner({ ...options, maxMessageBytes: options.limits.maxMessageBytes });
-    this.#sweeper = setInterval(() => this.sweep(), SWEEP_MS).unref();
+    this.#observer = observer;
+    this.#known = new KnownAnswers(now);
+    this.#slots = new Slots(limits, () => observer.evicted('crowded'));
+    this.#spawner = new Spawner({ ...options, maxMessageBytes: limits.maxMessageBytes });
+    this.#ticker = setInterval(() => this.tick(), TICK_MS).unref();
   }
 
-  /** For the metrics and for whoever waits for quiet. */
+  /** For whoever waits for quiet. */
   get counts(): { readonly sessions: number; readonly children: number; readonly calls: number } {
     const calls = [...this.#sessions.values()].reduce((sum, session) => sum + session.callsInFlight, 0);
-    return { sessions: this.#sessions.size, children: this.#slots.size, calls };
+    return { sessions: this.#sessions.size, children: this.#slots.all.length, calls };
+  }
+
+  /** For the metrics. */
+  get census(): Census {
+    const children = this.#slots.all.map(({ session }) => session.server);
+    return { sessions: this.#sessions.values(), children };
+  }
+
+  /** Nobody gets a session any more. */
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   /** A new conversation of `caller` with `server`. It closes itself if its `initialize` fails. */
   open(caller: Caller, server: string, message: RequestMessage, exchange: Exchange): OpenedSession {
-    this.#forgetOne(caller);
-    const { now, random, limits } = this.#options;
-    const id = randomId<SessionId>(random, 'se_');
-    const log = this.#logFor({ session: id, server });
-    const session: Session = new Session(id, caller, server, {
-      now,
-      log,
-      requestMs: limits.requestMs,
-      maxQueuedBytes: limits.maxMessageBytes,
-      launch: (asking, events) => this.#launch(asking, events, log),
-      closed: (closed) => this.#sessions.delete(closed.id),
-    });
+    this.#makeRoom(caller);
+    const id = randomId<SessionId>(this.#options.random, 'se_');
+    const session = new Session(id, caller, server, this.#hostOf(id, server));
     this.#sessions.set(id, session);
-    return { session, disconnect: session.initialize(message, exchange) };
+    const disconnect = session.initialize(message, exchange);
+    if (this.isClosed) session.close(failures.stopping);
+    return { session, disconnect };
   }
 
   /** A session is its owner's: same user, same grant, same server. To anybody else it does not exist. */
-  find(id: string, caller: Caller, server: string): Session | undefined {
-    const session = this.#sessions.get(id);
-    if (session === undefined || session.server !== server) return undefined;
+  async find(id: string, caller: Caller, server: string): Promise<Session | undefined> {
+    const session = this.#sessions.get(id) ?? (await this.#load(id));
+    if (session === undefined || session.server !== server || session.state === 'closed') return undefined;
     const { userId, grantId } = session.caller;
     return userId === caller.userId && grantId === caller.grantId ? session : undefined;
   }
 
-  /** Closes what a revoked grant or a removed user had open. */
+  /** The client is done with it. */
+  async end(session: Session): Promise<void> {
+    session.close(failures.sessionClosed);
+    await this.#options.store.removeSession(session.id);
+  }
+
+  /** Ends what these callers have in memory. Their sessions are gone only when their grants are. */
   closeWhere(matches: (caller: Caller) => boolean): void {
     for (const session of this.#sessions.values()) {
       if (matches(session.caller)) session.close(failures.sessionClosed);
@@ -106,35 +127,113 @@ export class Sessions implements AsyncDisposable {
     this.closeWhere(({ grantId }) => gone.has(grantId));
   }
 
-  sweep(): void {
+  /** Notes in the store when sessions were last seen. */
+  async save(): Promise<void> {
+    const { store, now } = this.#options;
+    const until = now();
+    const seen = [...this.#sessions.values()].filter(({ seenAt }) => seenAt >= this.#savedAt);
+    if (seen.length > 0) await store.touchSessions(new Map(seen.map(({ id, seenAt }) => [id, seenAt])));
+    this.#savedAt = until;
+  }
+
+  /** Forgets in the store what has not been seen for too long. */
+  async sweep(): Promise<void> {
+    const { store, now, limits } = this.#options;
+    await store.sweepSessions(now() - limits.sessionMs);
+  }
+
+  tick(): void {
     const { now, limits } = this.#options;
     const time = now();
     for (const session of this.#sessions.values()) {
-      session.expire(time);
-      const unseenMs = session.callsInFlight === 0 ? time - session.seenAt : 0;
-      if (unseenMs >= limits.sessionMs) session.close(failures.sessionClosed);
-      else if (unseenMs >= limits.childIdleMs) session.sleep('idle');
+      session.tick(time);
+      if (session.callsInFlight > 0) continue;
+      const unseenMs = time - session.seenAt;
+      const isIdle = unseenMs >= limits.childIdleMs;
+      if (isIdle && session.sleep('idle')) this.#observer.evicted('idle');
+      if (unseenMs >= limits.sessionMs || (isIdle && !session.isInUse)) session.close(failures.sessionClosed);
     }
   }
 
+  /** Ends the standing streams: their clients open others, at another broker if this one stops. */
+  hangUp(): void {
+    for (const session of this.#sessions.values()) session.hangUp();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#sweeper);
-    for (const session of this.#sessions.values()) session.close(failures.sessionClosed);
-    await Promise.all([...this.#slots].map(({ child }) => child?.stop('the broker is shutting down')));
+    clearInterval(this.#ticker);
+    this.#isClosed = true;
+    const saved = this.save();
+    for (const session of this.#sessions.values()) session.close(failures.stopping);
+    await saved.catch((error: unknown) => {
+      this.#options.log.warn('sessions.not-saved', { error: describeError(error) });
+    });
+    await Promise.all(this.#slots.all.map(({ child }) => child?.stop('the broker is shutting down')));
     await this.#spawner[Symbol.asyncDispose]();
   }
 
-  async #launch(session: Session, events: ChildEvents, log: Log): Promise<Launched | RpcError> {
-    const slot = await this.#takeSlot(session);
+  #load(id: string): Promise<Session | undefined> {
+    const running = this.#loading.get(id);
+    if (running !== undefined) return running;
+    const loading = this.#recall(id).finally(() => this.#loading.delete(id));
+    this.#loading.set(id, loading);
+    return loading;
+  }
+
+  async #recall(id: string): Promise<Session | undefined> {
+    const { store, now, limits, servers } = this.#options;
+    const record = await store.findSession(id);
+    if (record === undefined || this.#isClosed || now() - record.seenAt >= limits.sessionMs) return undefined;
+    if (!servers.some(({ name }) => name === record.server)) return undefined;
+    const { userId, grantId, server } = record;
+    const session = new Session(
+      record.id,
+      { userId, grantId },
+      server,
+      this.#hostOf(record.id, server),
+      record,
+    );
+    this.#sessions.set(id, session);
+    return session;
+  }
+
+  #hostOf(id: SessionId, server: string): SessionHost {
+    const { now, limits, store } = this.#options;
+    const log = this.#logFor({ session: id, server });
+    return {
+      now,
+      log,
+      observer: this.#observer,
+      requestMs: limits.requestMs,
+      maxQueuedBytes: limits.maxMessageBytes,
+      launch: (session, takesOver, events) => this.#launch(session, takesOver, events, log),
+      knownAnswer: ({ caller }, initialize) => this.#known.find(caller.userId, server, initialize),
+      greeted: ({ caller }, initialize, answer) =>
+        this.#known.remember(caller.userId, server, initialize, answer),
+      opened: (record: SessionRecord) => store.addSession(record, MAX_SESSIONS_PER_USER),
+      changed: (session, wishes) => store.updateSession(session.id, wishes),
+      closed: (session) => {
+        if (this.#sessions.get(session.id) === session) this.#sessions.delete(session.id);
+      },
+    };
+  }
+
+  async #launch(
+    session: Session,
+    takesOver: boolean,
+    events: LinkEvents,
+    log: Log,
+  ): Promise<Launched | RpcError> {
+    const slot = await this.#slots.take(session, takesOver);
     if (slot === undefined) return failures.allBusy;
     try {
       return await this.#startChild(slot, events, log);
     } finally {
-      if (slot.child === undefined) this.#slots.delete(slot);
+      if (slot.child === undefined) this.#slots.free(slot);
     }
   }
 
-  async #startChild(slot: Slot, events: ChildEvents, log: Log): Promise<Launched | RpcError> {
+  async #startChild(slot: Slot, events: LinkEvents, log: Log): Promise<Launched | RpcError> {
     const { servers, upstream } = this.#options;
     const { server, caller } = slot.session;
     const entry = servers.find(({ name }) => name === server);
@@ -146,7 +245,8 @@ export class Sessions implements AsyncDisposable {
       log,
       onLine: events.onLine,
       onEnd: (end) => {
-        this.#slots.delete(slot);
+        this.#slots.free(slot);
+        this.#observer.childEnded(server, end.how);
         events.onEnd(end);
       },
     });
@@ -156,31 +256,13 @@ export class Sessions implements AsyncDisposable {
     return { child, tokenExpiresAt: access.expiresAt };
   }
 
-  /** Room for one more child. The idlest session makes it, if one is idle; undefined if all are at work. */
-  async #takeSlot(session: Session): Promise<Slot | undefined> {
-    const { maxChildren, maxChildrenPerUser } = this.#options.limits;
-    for (let attempt = 1; ; attempt += 1) {
-      const all = [...this.#slots];
-      const own = all.filter((slot) => slot.session.caller.userId === session.caller.userId);
-      const crowd = own.length >= maxChildrenPerUser ? own : all.length >= maxChildren ? all : undefined;
-      if (crowd === undefined) {
-        const slot: Slot = { session, child: undefined };
-        this.#slots.add(slot);
-        return slot;
-      }
-      // One sleeper for each newcomer; after that, whoever leaves anyway is waited for first.
-      if (attempt === 1 || leaving(crowd).length === 0) idlest(crowd)?.sleep('others need its place');
-      const ends = leaving(crowd);
-      if (ends.length === 0) return undefined;
-      await Promise.race(ends);
-    }
-  }
-
-  #forgetOne(caller: Caller): void {
+  /** Of a user's sessions in memory, the longest unseen one that is not in use goes; its record stays. */
+  #makeRoom(caller: Caller): void {
     const own = [...this.#sessions.values()].filter((session) => session.caller.userId === caller.userId);
     if (own.length < MAX_SESSIONS_PER_USER) return;
-    const dormant = own.filter((session) => session.state === 'dormant');
-    dormant.toSorted((a, b) => a.seenAt - b.seenAt)[0]?.close(failures.sessionClosed);
+    const spare = own.filter((session) => !session.isInUse);
+    spare.toSorted((a, b) => a.seenAt - b.seenAt)[0]?.close(failures.sessionClosed);
+    this.#observer.evicted('forgotten');
   }
 
   #logFor(context: LogFields): Log {
@@ -196,13 +278,3 @@ export interface OpenedSession {
   /** For a client that goes away before the handshake is done. */
   readonly disconnect: () => void;
 }
-
-function idlest(slots: readonly Slot[]): Session | undefined {
-  const idle = slots
-    .map(({ session }) => session)
-    .filter(({ state, callsInFlight }) => state === 'live' && callsInFlight === 0);
-  return idle.toSorted((a, b) => a.seenAt - b.seenAt)[0];
-}
-
-const leaving = (slots: readonly Slot[]): Promise<ChildEnd>[] =>
-  slots.flatMap(({ child }) => (child?.stopping ? [child.ended] : []));

@@ -1,9 +1,11 @@
 /** Typed reads of environment variables. Knows forms (integer, network, secret), not which variables there are. */
 import { BlockList, isIP } from 'node:net';
 
-export type Listen =
+export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
-  | { readonly kind: 'unix'; readonly path: string }
+  | { readonly kind: 'unix'; readonly path: string };
+export type Listen =
+  | Address
   /** The socket that systemd passes as file descriptor 3. */
   | { readonly kind: 'systemd' };
 
@@ -154,13 +156,19 @@ export class EnvironmentReader {
         this.complain(name, 'is systemd, but systemd passed no socket; use a .socket unit');
       return { kind: 'systemd' };
     }
-    if (text.startsWith('unix:/')) return { kind: 'unix', path: text.slice('unix:'.length) };
-    const match = /^(\[[0-9a-f:.]+\]|[^:\s]+):(\d{1,5})$/i.exec(text);
-    if (match === null || Number(match[2]) > 65535) {
-      this.complain(name, 'must be host:port, unix:/path, or systemd');
-      return { kind: 'systemd' };
-    }
-    return { kind: 'tcp', host: (match[1] ?? '').replace(/^\[|\]$/g, ''), port: Number(match[2]) };
+    const address = parseAddress(text);
+    if (address === undefined) this.complain(name, 'must be host:port, unix:/path, or systemd');
+    return address ?? { kind: 'systemd' };
+  }
+
+  /** An address beside that of the public listener; nothing when unset. */
+  privateListen(name: string, taken: Listen): Address | undefined {
+    const text = this.text(name);
+    const address = parseAddress(text ?? '');
+    if (text !== undefined && address === undefined) this.complain(name, 'must be host:port or unix:/path');
+    if (address !== undefined && collide(address, taken))
+      this.complain(name, 'must be another address than the one for clients');
+    return address;
   }
 
   database(name: string, fallback: string): string {
@@ -214,4 +222,21 @@ export class EnvironmentReader {
     }
     return networks;
   }
+}
+
+function parseAddress(text: string): Address | undefined {
+  if (text.startsWith('unix:/')) return { kind: 'unix', path: text.slice('unix:'.length) };
+  const [, host = '', port] = /^(\[[0-9a-f:.]+\]|[^:\s]+):(\d{1,5})$/i.exec(text) ?? [];
+  if (port === undefined || Number(port) > 65535) return undefined;
+  return { kind: 'tcp', host: host.replace(/^\[|\]$/g, ''), port: Number(port) };
+}
+
+/** Whether it listens on every address that the machine has. */
+export const isEverywhere = (listen: Listen): boolean =>
+  listen.kind === 'tcp' && ['0.0.0.0', '::'].includes(listen.host);
+
+function collide(a: Listen, b: Listen): boolean {
+  if (a.kind === 'unix' && b.kind === 'unix') return a.path === b.path;
+  if (a.kind !== 'tcp' || b.kind !== 'tcp' || a.port !== b.port || a.port === 0) return false;
+  return a.host === b.host || isEverywhere(a) || isEverywhere(b);
 }

@@ -7,8 +7,10 @@ import { describeError, type Log } from '../base/log.js';
 import type { AdvertisedFeatures } from '../oauth/metadata.js';
 import type { Resources } from '../oauth/resources.js';
 import { type AllowedOrigins, hostGuard, originGuard, securityHeaders } from './guards.js';
+import { healthRoutes, type Readiness } from './health.js';
 import { busyPage, homePage, incidentPage, renderPage, type Upstream } from './pages.js';
 import { RATE_LIMITS, type RefuseTooMany, rateLimit, tooManyRequests } from './rate-limits.js';
+import { countRequests } from './request-metrics.js';
 import { type SignInRoutesDeps, signInRoutes } from './sign-in.js';
 import { type TokenRoutesDeps, tokenRoutes } from './token.js';
 import { wellKnownRoutes } from './well-known.js';
@@ -24,6 +26,7 @@ export interface AppDeps extends Omit<SignInRoutesDeps, 'upstream'>, TokenRoutes
   readonly upstream: Upstream;
   /** Whether an exception is no bug and may pass, such as a store that is locked or has no room. */
   readonly isPassing: (error: unknown) => boolean;
+  readonly readiness: () => Promise<Readiness>;
   /** The MCP endpoints, as a sub-application. */
   readonly mcp: Hono<NodeEnv>;
   readonly random: Randomness;
@@ -56,6 +59,8 @@ export function createApp(deps: AppDeps): Hono<NodeEnv> {
   const app = new Hono<NodeEnv>({ strict: false });
 
   app.use(securityHeaders(publicUrl));
+  app.use(countRequests(deps.metrics));
+  app.route('/', healthRoutes(deps.readiness));
   app.use(hostGuard(publicUrl));
   for (const path of TOKEN_PATHS) app.use(path, originGuard(publicUrl, allowedOrigins));
 

@@ -94,7 +94,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
       if (message.method === 'server/discover') return refuse(404, ERRORS.unknownMethod, id);
       if (message.method === 'initialize') return initialize(c, server, caller, message);
     }
-    const session = sessionOf(c, server, caller, message);
+    const session = await sessionOf(c, server, caller, message);
     return session instanceof Response ? session : relay(c, session, [message], 'single');
   }
 
@@ -114,7 +114,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     }
     if (c.req.header('mcp-session-id') === undefined)
       return refuseInvalid({ why: 'a batch without a session' });
-    const session = sessionOf(c, server, caller, undefined);
+    const session = await sessionOf(c, server, caller, undefined);
     if (session instanceof Response) return session;
     if (session.protocolVersion !== BATCH_VERSION) {
       return refuseInvalid({ why: `batches exist in protocol version ${BATCH_VERSION} only` });
@@ -156,32 +156,32 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     return answer?.response ?? accepted();
   }
 
-  function listen(c: McpContext, server: string, caller: Caller): Response {
+  async function listen(c: McpContext, server: string, caller: Caller): Promise<Response> {
     // Also how a client of the HTTP+SSE transport of 2024 learns that this is not one.
     if (c.req.header('mcp-session-id') === undefined) {
       return refuse(405, ERRORS.wrongHttpMethod, undefined, { Allow: 'POST, DELETE' });
     }
-    const session = sessionOf(c, server, caller, undefined);
+    const session = await sessionOf(c, server, caller, undefined);
     if (session instanceof Response) return session;
     const stream = openStream(c);
     whenGone(c, session.listen(stream));
     return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
   }
 
-  function close(c: McpContext, server: string, caller: Caller): Response {
-    const session = sessionOf(c, server, caller, undefined);
+  async function close(c: McpContext, server: string, caller: Caller): Promise<Response> {
+    const session = await sessionOf(c, server, caller, undefined);
     if (session instanceof Response) return session;
-    session.end();
+    await sessions.end(session);
     return new Response(null, { status: 204 });
   }
 
   /** The session the headers name, or the refusal: 400 without a name, 404 for a name that is not the caller's. */
-  function sessionOf(
+  async function sessionOf(
     c: McpContext,
     server: string,
     caller: Caller,
     message: Message | undefined,
-  ): Session | Response {
+  ): Promise<Session | Response> {
     const id = message?.kind === 'request' ? rawAt(message.bytes, message.id) : undefined;
     const version = c.req.header('mcp-protocol-version');
     const name = c.req.header('mcp-session-id');
@@ -192,7 +192,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
         message?.kind === 'notification' && message.method === 'notifications/initialized';
       return isInitialized ? accepted() : refuse(400, ERRORS.noSession, id);
     }
-    const session = sessions.find(name, caller, server);
+    const session = await sessions.find(name, caller, server);
     if (session === undefined) return refuse(404, ERRORS.unknownSession, id);
     if (version !== undefined && !LEGACY_VERSIONS.includes(version))
       return refuse(400, unsupported(version), id);

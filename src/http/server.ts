@@ -25,7 +25,8 @@ export async function listenHttp(
   listen: Listen,
   { idleMs }: { readonly idleMs: number },
 ): Promise<HttpServer> {
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+  // The name is for requests of HTTP/1.0 without a Host, as some health checks are; otherwise they would be malformed.
+  const server = createAdaptorServer({ fetch: app.fetch, hostname: 'localhost' }) as Server;
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.requestTimeout = 120_000;
   // A connection on which nothing moves: a stream pings, so what is silent this long does not read its answer.

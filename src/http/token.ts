@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.js';
 import { parseJson } from '../base/fetch.js';
 import { type GrantId, type Randomness, sha256 } from '../base/ids.js';
 import type { Log } from '../base/log.js';
+import type { Metrics } from '../base/metrics.js';
 import type { Audit } from '../oauth/audit.js';
 import type { ClientRegistry } from '../oauth/client-registry.js';
 import { type Client, registerClient, registrationResponse } from '../oauth/clients.js';
@@ -13,17 +14,24 @@ import { type Parameters, parseParameters } from '../oauth/parameters.js';
 import type { OAuthStore } from '../oauth/ports.js';
 import type { Tokens } from '../oauth/tokens.js';
 import { CLIENT_LIMIT, createBudget, tooManyRequests } from './rate-limits.js';
+import { countTokenRequests } from './request-metrics.js';
 
 export interface TokenRoutesDeps {
   readonly store: OAuthStore;
   readonly clients: ClientRegistry;
   readonly tokens: Tokens;
   readonly audit: Audit;
+  readonly metrics: Metrics;
   readonly now: Clock;
   readonly random: Randomness;
   readonly log: Log;
   /** Told when a grant was revoked, so that its sessions end with it. */
   readonly onGrantRevoked: (grant: GrantId) => void;
+}
+
+interface ClientRequest {
+  readonly form: Parameters;
+  readonly client: Client;
 }
 
 const MAX_BODY_BYTES = 64 * 1024;
@@ -33,6 +41,7 @@ const MAX_REGISTRATION_BYTES = 16 * 1024;
 export function tokenRoutes(deps: TokenRoutesDeps): Hono {
   const { store, clients, tokens, now, random, audit } = deps;
   const routes = new Hono();
+  const count = countTokenRequests(deps.metrics);
   const limitTo = (maxSize: number) =>
     bodyLimit({ maxSize, onError: (c) => refuse(c, fault('request_malformed', 'the body is too large')) });
   const limit = limitTo(MAX_BODY_BYTES);
@@ -52,16 +61,19 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
   };
 
   /** The form, and the client that proved to be the one it names. */
-  async function readClient(c: Context): Promise<{ form: Parameters; client: Client } | OAuthFault> {
+  async function readClient(c: Context): Promise<ClientRequest | OAuthFault> {
     const form = await readForm(c);
-    if (isFault(form)) return form;
+    return isFault(form) ? form : authenticate(c, form);
+  }
+
+  async function authenticate(c: Context, form: Parameters): Promise<ClientRequest | OAuthFault> {
     const client = await clients.authenticate(form, c.req.header('authorization'));
     return isFault(client) ? client : { form, client };
   }
 
   /** A client that is a document is shared by all its installations, so there the grant behind its token counts. */
   const take = createBudget(CLIENT_LIMIT);
-  const waitOf = ({ form, client }: { form: Parameters; client: Client }): Promise<number | undefined> => {
+  const waitOf = ({ form, client }: ClientRequest): Promise<number | undefined> => {
     const token = form.get('refresh_token') ?? form.get('code') ?? form.get('token') ?? '';
     return take(client.kind === 'document' ? `${client.id} ${sha256(token)}` : client.id);
   };
@@ -75,11 +87,20 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
   });
 
   routes.on('POST', ['/oauth/token', '/token'], limit, async (c) => {
-    const request = await readClient(c);
-    if (isFault(request)) return refuse(c, request);
+    const form = await readForm(c);
+    const grantType = isFault(form) ? undefined : form.get('grant_type');
+    const request = isFault(form) ? form : await authenticate(c, form);
+    if (isFault(request)) {
+      count(grantType, request.reason);
+      return refuse(c, request);
+    }
     const seconds = await waitOf(request);
-    if (seconds !== undefined) return tooManyRequests(c, seconds);
+    if (seconds !== undefined) {
+      count(grantType, 'limited');
+      return tooManyRequests(c, seconds);
+    }
     const response = await tokens.exchange(request.client, request.form);
+    count(grantType, isFault(response) ? response.reason : 'issued');
     return isFault(response) ? refuse(c, response, request.client) : answer(c, response, 200);
   });
 

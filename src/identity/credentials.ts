@@ -5,7 +5,9 @@
 import { type Clock, MINUTE } from '../base/clock.js';
 import type { UserId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
+import type { LabelValues, Metrics, Tally } from '../base/metrics.js';
 import {
+  IDENTITY_FAULTS,
   type IdentityFault,
   type IdentityProvider,
   isIdentityFault,
@@ -25,6 +27,7 @@ export interface CredentialsDeps {
   readonly keys: KeyRing;
   /** Told when a user's credential died, so that the user's sessions end. */
   readonly onSignedOut: (userId: UserId) => void;
+  readonly metrics: Metrics;
   readonly now: Clock;
   readonly log: Log;
 }
@@ -32,14 +35,21 @@ export interface CredentialsDeps {
 /** A token this close to its end is refreshed first; short-lived ones when two thirds of their life are over. */
 const REFRESH_MARGIN_MS = 5 * MINUTE;
 
+/** `superseded`: the user signed in meanwhile. `unsaved`: the store could not take the new pair yet. */
+const REFRESH = { outcome: ['refreshed', 'superseded', 'unsaved', ...IDENTITY_FAULTS] } as const;
+
 export class Credentials {
   readonly #deps: CredentialsDeps;
+  readonly #refreshes: (values: LabelValues<typeof REFRESH>) => Tally;
   /** Refreshed pairs that the store could not take yet. */
   readonly #unsaved = new Map<UserId, { readonly version: number; readonly sealed: SealedCredential }>();
   readonly #refreshing = new Map<UserId, Promise<FreshCredential | IdentityFault>>();
 
   constructor(deps: CredentialsDeps) {
     this.#deps = deps;
+    const help = 'Refreshes of upstream tokens, by how they ended.';
+    this.#refreshes = deps.metrics.counter('fjmcp_upstream_refreshes_total', help, REFRESH);
+    for (const outcome of REFRESH.outcome) this.#refreshes({ outcome });
   }
 
   /** A token good for a while. Callers that come together share one refresh. */
@@ -66,6 +76,7 @@ export class Credentials {
     }
     const next = await identity.refresh(tokens.refresh);
     if (isIdentityFault(next)) {
+      this.#refreshes({ outcome: next.kind }).add();
       if (next.kind === 'signed_out') {
         const dead = await this.#retire(credential, next.detail);
         // Not retired: someone signed in meanwhile, and that credential lives.
@@ -76,15 +87,23 @@ export class Credentials {
     }
     // Forgejo has burned the old pair by now: if the store fails, the new one must not be lost with it.
     this.#unsaved.set(userId, { version: credential.version, sealed: keys.seal(credential.identity, next) });
-    const stored = await this.#save(userId);
-    // Someone signed in meanwhile: theirs is the living one.
-    if (!stored) return this.#read(userId);
+    const stored = await this.#save(userId).catch((error: unknown) => {
+      this.#refreshes({ outcome: 'unsaved' }).add();
+      throw error;
+    });
+    if (!stored) {
+      // Someone signed in meanwhile: theirs is the living one.
+      this.#refreshes({ outcome: 'superseded' }).add();
+      return this.#read(userId);
+    }
     // Forgejo refreshes for barred accounts too; only /api/v1/user tells.
     const user = await identity.identify(next.access);
     if (isIdentityFault(user) && (user.kind === 'barred' || user.kind === 'not_allowed')) {
+      this.#refreshes({ outcome: user.kind }).add();
       await this.#retire({ ...credential, version: credential.version + 1 }, user.detail);
       return user;
     }
+    this.#refreshes({ outcome: 'refreshed' }).add();
     log.info('credential.refreshed', { user: userId });
     return { tokens: next, identity: credential.identity };
   }

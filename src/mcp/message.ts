@@ -15,6 +15,8 @@ import {
   textAt,
 } from './scan.js';
 
+export { textAt };
+
 /** The bytes of a JSON value, one character a byte (latin1). Ids compare by it: `1` and `"1"` differ. */
 export type RawJson = string;
 
@@ -160,7 +162,16 @@ function isId(bytes: Buffer, span: Span): boolean {
 function spanAt(
   bytes: Buffer,
   from: Span | undefined,
-  path: readonly ('_meta' | 'progressToken' | 'requestId')[],
+  path: readonly string[],
+): Span | ScanFault | undefined {
+  const span = memberAt(bytes, from, path);
+  return typeof span === 'object' && !isId(bytes, span) ? undefined : span;
+}
+
+function memberAt(
+  bytes: Buffer,
+  from: Span | undefined,
+  path: readonly string[],
 ): Span | ScanFault | undefined {
   let span = from;
   for (const name of path) {
@@ -169,5 +180,11 @@ function spanAt(
     if (typeof scanned === 'string') return scanned;
     span = scanned.members[name];
   }
-  return span !== undefined && isId(bytes, span) ? span : undefined;
+  return span;
+}
+
+/** The value at `path` of a message, or undefined if there is none. */
+export function valueAt(bytes: Buffer, path: readonly string[]): Span | undefined {
+  const span = memberAt(bytes, { start: skipSpace(bytes, 0), end: bytes.length }, path);
+  return typeof span === 'object' ? span : undefined;
 }

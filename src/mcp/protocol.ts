@@ -37,6 +37,11 @@ export function resultAnswer(id: RawJson, result: object): Buffer {
   return envelope(id, 'result', JSON.stringify(result));
 }
 
+/** `id` as it stands in JSON. */
+export function request(id: RawJson, method: string, params: object): Buffer {
+  return Buffer.from(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":${JSON.stringify(params)}}`);
+}
+
 export function notification(method: string, params?: object): Buffer {
   return Buffer.from(JSON.stringify({ jsonrpc: '2.0', method, params }));
 }

@@ -3,30 +3,32 @@
  * The wire sees the standard's code, a status, and a sentence that helps an honest developer and no one else.
  */
 
-export type OAuthReason =
-  | 'request_malformed'
-  | 'parameter_repeated'
-  | 'parameter_missing'
-  | 'client_unknown'
-  | 'client_unauthenticated'
-  | 'client_keys_unavailable'
-  | 'grant_type_unsupported'
-  | 'grant_type_not_registered'
-  | 'code_unknown'
-  | 'code_expired'
-  | 'code_replayed'
-  | 'code_of_another_client'
-  | 'redirect_uri_differs'
-  | 'verifier_differs'
-  | 'refresh_unknown'
-  | 'refresh_expired'
-  | 'refresh_reused'
-  | 'refresh_over_cap'
-  | 'refresh_of_another_client'
-  | 'user_signed_out'
-  | 'resource_unknown'
-  | 'redirect_uri_refused'
-  | 'metadata_refused';
+export const OAUTH_REASONS = [
+  'request_malformed',
+  'parameter_repeated',
+  'parameter_missing',
+  'client_unknown',
+  'client_unauthenticated',
+  'client_keys_unavailable',
+  'grant_type_unsupported',
+  'grant_type_not_registered',
+  'code_unknown',
+  'code_expired',
+  'code_replayed',
+  'code_of_another_client',
+  'redirect_uri_differs',
+  'verifier_differs',
+  'refresh_unknown',
+  'refresh_expired',
+  'refresh_reused',
+  'refresh_over_cap',
+  'refresh_of_another_client',
+  'user_signed_out',
+  'resource_unknown',
+  'redirect_uri_refused',
+  'metadata_refused',
+] as const;
+export type OAuthReason = (typeof OAUTH_REASONS)[number];
 
 export interface OAuthFault {
   readonly reason: OAuthReason;

@@ -19,14 +19,16 @@ export interface UpstreamTokens {
  * - `unreachable`: no answer, or none that an upstream in order would give; trying again may help
  * - `misconfigured`: the upstream refuses the broker itself, or is too old; the operator must act
  */
-export type IdentityFaultKind =
-  | 'signed_out'
-  | 'barred'
-  | 'not_allowed'
-  | 'denied'
-  | 'scope_conflict'
-  | 'unreachable'
-  | 'misconfigured';
+export const IDENTITY_FAULTS = [
+  'signed_out',
+  'barred',
+  'not_allowed',
+  'denied',
+  'scope_conflict',
+  'unreachable',
+  'misconfigured',
+] as const;
+export type IdentityFaultKind = (typeof IDENTITY_FAULTS)[number];
 
 export interface IdentityFault {
   readonly kind: IdentityFaultKind;

@@ -123,6 +123,12 @@ export interface OAuthStore {
   sweep(now: number): Promise<number>;
 }
 
+/** Whether the store can be written to, asked for the sake of asking. */
+export interface ProbedStore {
+  /** Writes for real, and waits until it is on the disk. Throws when that fails, or a lock is in the way for long. */
+  probe(): Promise<void>;
+}
+
 export interface CredentialStore {
   /** How many living credentials are sealed under each key. */
   countCredentialsByKey(): Promise<ReadonlyMap<string, number>>;

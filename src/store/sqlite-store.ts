@@ -1,5 +1,6 @@
 /** The store port on SQLite: each verb is one synchronous transaction, so nothing can stand between its reads and writes. */
 import { and, count, eq, isNotNull, isNull, like, lt, ne, notExists, or, sql } from 'drizzle-orm';
+import type { SessionStore } from '../backend/session-store.js';
 import { DAY } from '../base/clock.js';
 import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
 import type { AuditEvent, AuditStore } from '../oauth/audit.js';
@@ -9,6 +10,7 @@ import type {
   Credential,
   CredentialStore,
   OAuthStore,
+  ProbedStore,
   RedeemOutcome,
   RefreshPolicy,
   RotateOutcome,
@@ -28,6 +30,7 @@ import {
   tokens,
   users,
 } from './sqlite.schema.js';
+import { sqliteSessions } from './sqlite-sessions.js';
 
 type Transaction = Parameters<Parameters<Sqlite['transaction']>[0]>[0];
 
@@ -41,16 +44,24 @@ const AUDIT_MEMORY_MS = 400 * DAY;
 /** Anybody can cause a refusal, so these do not pile up as long. */
 const REFUSAL_MEMORY_MS = 30 * DAY;
 
-export interface SqliteStore extends OAuthStore, CredentialStore, AuditStore, AsyncDisposable {}
+export interface SqliteStore
+  extends OAuthStore,
+    CredentialStore,
+    AuditStore,
+    SessionStore,
+    ProbedStore,
+    AsyncDisposable {}
 
 /** Opens the store at `path`; throws when the file cannot be opened or migrated. */
 export function openSqliteStore(path: string): SqliteStore {
-  const { db, close } = openSqlite(path);
+  const { db, probe, close } = openSqlite(path);
   const write = <T>(body: (tx: Transaction) => T): T => db.transaction(body, { behavior: 'immediate' });
   const accessToken = tokenQuery(db, 'access');
   const refreshToken = tokenQuery(db, 'refresh');
 
   return {
+    ...sqliteSessions(db),
+
     async addClient({ pinned: _pinned, ...client }: Client): Promise<void> {
       db.insert(clients).values(client).run();
     },
@@ -146,6 +157,8 @@ export function openSqliteStore(path: string): SqliteStore {
         .run();
       return changes === 1;
     },
+
+    probe: async () => probe(),
 
     async [Symbol.asyncDispose](): Promise<void> {
       close();

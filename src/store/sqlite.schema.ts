@@ -1,6 +1,6 @@
 /** The tables. Times are integer milliseconds; secrets are hex SHA-256 or ciphertext; nothing here is readable plaintext. */
 import { blob, index, integer, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
-import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
+import type { ClientId, GrantId, SessionId, Sha256, UserId } from '../base/ids.js';
 import type { AuditId, AuditKind } from '../oauth/audit.js';
 import type { AuthMethod, ClientKind, GrantType } from '../oauth/clients.js';
 
@@ -98,6 +98,29 @@ export const tokens = sqliteTable(
     successorUsedAt: integer('successor_used_at'),
   },
   (table) => [index('tokens_grant').on(table.grantId), index('tokens_expiry').on(table.expiresAt)],
+);
+
+/** MCP conversations. What runs for one of them right now is known to the process that runs it. */
+export const sessions = sqliteTable(
+  'sessions',
+  {
+    id: text().$type<SessionId>().primaryKey(),
+    userId: text('user_id').$type<UserId>().notNull(),
+    grantId: text('grant_id')
+      .$type<GrantId>()
+      .notNull()
+      .references(() => grants.id, { onDelete: 'cascade' }),
+    server: text().notNull(),
+    initialize: blob({ mode: 'buffer' }).notNull(),
+    logLevel: text('log_level'),
+    subscriptions: text({ mode: 'json' }).$type<readonly string[]>().notNull(),
+    seenAt: integer('seen_at').notNull(),
+  },
+  (table) => [
+    index('sessions_grant').on(table.grantId),
+    index('sessions_user').on(table.userId, table.seenAt),
+    index('sessions_seen').on(table.seenAt),
+  ],
 );
 
 /** Outlives what it speaks of, so it refers to nothing. */

@@ -18,10 +18,16 @@ export type Sqlite = BaseSQLiteDatabase<'sync', RunResult>;
 
 export interface OpenedSqlite {
   readonly db: Sqlite;
+  /** Writes one page that changes nothing; throws when it cannot. */
+  probe(): void;
   close(): void;
 }
 
 const MIGRATIONS = fileURLToPath(new URL('../../../drizzle', import.meta.url));
+
+const BUSY_MS = 5000;
+/** While we wait for a lock the whole process does, and a probe is worth no more than this. */
+const PROBE_BUSY_MS = 100;
 
 /** Opens (or makes, mode 0600) the database at `path` and brings it to the current schema. Throws when it cannot. */
 export function openSqlite(path: string): OpenedSqlite {
@@ -65,13 +71,22 @@ function checkSchema(db: Sqlite): void {
 
 function open(path: string): OpenedSqlite & { readonly connection: Database } {
   const connection = connect(path);
-  for (const pragma of ['busy_timeout = 5000', 'synchronous = FULL', 'foreign_keys = ON']) {
+  for (const pragma of [`busy_timeout = ${BUSY_MS}`, 'synchronous = FULL', 'foreign_keys = ON']) {
     connection.pragma(pragma);
   }
   const dialect = new SQLiteSyncDialect();
   const session = new BetterSQLiteSession(connection, dialect, undefined);
   const db = new BaseSQLiteDatabase('sync', dialect, session, undefined);
-  return { connection, db: db as unknown as Sqlite, close: () => connection.close() };
+  const probe = () => {
+    connection.exec(`pragma busy_timeout = ${PROBE_BUSY_MS}`);
+    try {
+      // A number that nobody reads. An UPDATE to the same value would be left out, a rollback never reaches the disk.
+      connection.exec('pragma user_version = 0');
+    } finally {
+      connection.exec(`pragma busy_timeout = ${BUSY_MS}`);
+    }
+  };
+  return { connection, db: db as unknown as Sqlite, probe, close: () => connection.close() };
 }
 
 function connect(path: string): Database {

@@ -16,7 +16,7 @@ function outlet(): Exchange & Stream & { readonly sent: string[] } {
 
 const MATTERS: readonly Matter[] = ['request', 'log', 'change', 'progress'];
 const post = (outbox: Outbox, text: string, newest?: Exchange) => {
-  for (const matter of MATTERS) void outbox.post(matter, Buffer.from(`${matter}${text}`), newest);
+  for (const matter of MATTERS) void outbox.post(1, matter, Buffer.from(`${matter}${text}`), newest);
 };
 
 test('each matter has its way, and its second and third', () => {
@@ -49,13 +49,13 @@ test('what waits is bounded in number and in bytes, and the oldest goes first', 
     return stream.sent;
   };
   const many = new Outbox();
-  for (let i = 0; i < 150; i += 1) void many.post('change', Buffer.from(`${i}`), undefined);
+  for (let i = 0; i < 150; i += 1) void many.post(1, 'change', Buffer.from(`${i}`), undefined);
   assert.deepEqual(
     flush(many),
     Array.from({ length: 100 }, (_, i) => `${i + 50}`),
   );
   const large = new Outbox();
-  for (const letter of 'abc') void large.post('change', Buffer.alloc(500_000, letter), undefined);
+  for (const letter of 'abc') void large.post(1, 'change', Buffer.alloc(500_000, letter), undefined);
   assert.deepEqual(
     flush(large).map((text) => text[0]),
     ['b', 'c'],
@@ -68,14 +68,15 @@ test('a stream that was replaced does not hang up its successor', () => {
   outbox.listen(older);
   outbox.listen(newer);
   outbox.hangUp(older);
-  void outbox.post('log', Buffer.from('x'), undefined);
+  void outbox.post(1, 'log', Buffer.from('x'), undefined);
   assert.deepEqual([older.sent, newer.sent], [['end'], ['x']]);
 });
 
 test('the questions of a child that is gone are not asked', () => {
   const outbox = new Outbox();
   post(outbox, ' old');
-  outbox.forgetRequests();
+  outbox.forgetRequests(2);
+  outbox.forgetRequests(1);
   const stream = outlet();
   outbox.listen(stream);
   assert.deepEqual(stream.sent, ['change old']);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
+import type { UpstreamFault } from '../../src/backend/launch.js';
 import { access, type Bridge, type BridgeOptions, fixtureEntry, startBridge } from '../fixtures/bridge.js';
 import {
   type Answer,
@@ -12,6 +13,7 @@ import {
   jsonOf,
   messagesOf,
 } from '../fixtures/client.js';
+import { memorySessionStore } from '../fixtures/session-store.js';
 import { isAlive, until } from '../fixtures/until.js';
 
 const pidOf = async (client: Client): Promise<number> => (await client.call('whoami')).result.pid;
@@ -25,7 +27,7 @@ async function startAt(options: BridgeOptions = {}) {
   const bridge = await startBridge({ ...options, now: () => clock.now });
   const pass = (ms: number) => {
     clock.now += ms;
-    bridge.sessions.sweep();
+    bridge.sessions.tick();
   };
   return { bridge, pass, clock, [Symbol.asyncDispose]: () => bridge[Symbol.asyncDispose]() };
 }
@@ -141,23 +143,58 @@ test('progress extends the time of its call', async () => {
   }
 });
 
-test('a child whose token is about to expire is replaced before the next call, but not under a call', async () => {
+test('a child is replaced before its token ends, and the one that goes finishes what it has', async () => {
   const tokens = { expiresAt: 0 };
   await using at = await startAt({ upstream: () => access(tokens.expiresAt), limits: { childIdleMs: 1e9 } });
   tokens.expiresAt = at.clock.now + 3_600_000;
   const client = await connect(at.bridge.url);
   const first = await pidOf(client);
-  at.pass(3_500_000);
+  at.pass(3_539_000);
   assert.equal(await pidOf(client), first);
   const held = client.call('hold', { count: 2, mine: 'held' });
   await until('the call', () => at.bridge.sessions.counts.calls === 1);
-  at.clock.now += 50_000;
   tokens.expiresAt += 3_600_000;
-  assert.equal(await pidOf(client), first, 'a call is in flight');
-  await client.call('hold', { count: 2, mine: 'other' });
-  assert.equal((await held).result.mine, 'held');
-  assert.notEqual(await pidOf(client), first);
+  at.pass(2_000);
+  await until('the other child', () => count(at.bridge, 'child.started') === 2);
+  await until('the takeover', async () => (await pidOf(client)) !== first);
+  assert.ok(isAlive(first), 'it owes an answer');
+  at.pass(60_000);
+  assert.ok(isAlive(first), 'even past its token');
+  await client.post('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
+  await held.catch(() => undefined);
   await until('the end of the old child', () => !isAlive(first));
+});
+
+test('a token that has ended serves no new call', async () => {
+  const tokens = { expiresAt: 0 };
+  await using at = await startAt({ upstream: () => access(tokens.expiresAt) });
+  tokens.expiresAt = at.clock.now + 60_000;
+  const client = await connect(at.bridge.url);
+  const first = await pidOf(client);
+  const waiting = client.call('later', { ms: 500 }, 'w');
+  await until('the call', () => at.bridge.sessions.counts.calls === 1);
+  at.clock.now += 60_000;
+  tokens.expiresAt += 60_000;
+  assert.notEqual(await pidOf(client), first);
+  assert.deepEqual((await waiting).result, { waited: 500 });
+});
+
+test('while no next child can be had, the present one goes on', async () => {
+  const tokens: { expiresAt: number; fault?: UpstreamFault } = { expiresAt: 0 };
+  await using at = await startAt({ upstream: () => tokens.fault ?? access(tokens.expiresAt) });
+  tokens.expiresAt = at.clock.now + 300_000;
+  const client = await connect(at.bridge.url);
+  const first = await pidOf(client);
+  tokens.fault = { fault: 'unreachable', message: 'Forgejo cannot be reached. Try again later.' };
+  at.clock.now += 230_000;
+  for (let second = 0; second < 15; second += 1) {
+    assert.equal(await pidOf(client), first);
+    at.pass(1000);
+  }
+  delete tokens.fault;
+  tokens.expiresAt += 300_000;
+  at.pass(5000);
+  await until('the takeover', async () => (await pidOf(client)) !== first);
 });
 
 test('what the upstream refuses is told to the client in its own words', async () => {
@@ -223,6 +260,7 @@ test('a full house puts the idlest session to sleep, and refuses only when all a
   const bob = await open('bob.1');
   const [annPid, bobPid] = [await pidOf(ann), await pidOf(bob)];
   const carl = await open('carl.1');
+  assert.ok(await pidOf(carl));
   assert.ok(!isAlive(annPid) && isAlive(bobPid));
   assert.equal(at.bridge.sessions.counts.children, 2);
   const busy = [bob, carl].map((client) => client.call('never'));
@@ -244,6 +282,7 @@ test('one user makes room among their own children', async () => {
   for (let i = 0; i < 4; i += 1) {
     at.clock.now += 1000;
     anns.push(await connect(at.bridge.url, 'ann.1'));
+    await pidOf(anns.at(-1) ?? bob);
   }
   assert.equal(at.bridge.sessions.counts.children, 3);
   assert.ok(isAlive(bobPid));
@@ -263,6 +302,7 @@ test('many newcomers at once stay within the limit, and all are served', async (
 test('a revoked grant ends its sessions, and only its own', async () => {
   await using bridge = await startBridge();
   const [one, two] = [await connect(bridge.url, 'ann.1'), await connect(bridge.url, 'ann.2')];
+  bridge.store.records.delete(one.sessionId);
   bridge.sessions.closeWhere(({ grantId }) => grantId === 'ann.1');
   assert.equal((await one.post('{"jsonrpc":"2.0","id":1,"method":"ping"}')).status, 404);
   assert.equal((await two.post('{"jsonrpc":"2.0","id":1,"method":"ping"}')).status, 200);
@@ -276,7 +316,7 @@ test('closing leaves no process and no folder, even of children that will not go
   await until('the calls', () => bridge.sessions.counts.calls === 2);
   await bridge.sessions[Symbol.asyncDispose]();
   for (const response of await Promise.all(waiting)) {
-    assert.equal(reasonOf((await messagesOf(response))[0] ?? { id: 0 }), 'session-closed');
+    assert.equal(reasonOf((await messagesOf(response))[0] ?? { id: 0 }), 'stopping');
   }
   for (const { pid, env } of facts) {
     assert.ok(!isAlive(pid));
@@ -299,7 +339,7 @@ test('closing while a child is being started starts none', async () => {
   const opening = clientOf(bridge.url, { Authorization: 'Bearer ann.1' }).post(initializeBody());
   await asked;
   await bridge.sessions[Symbol.asyncDispose]();
-  assert.equal((await jsonOf(await opening)).error.data.reason, 'session-closed');
+  assert.equal((await jsonOf(await opening)).error.data.reason, 'stopping');
   assert.equal(count(bridge, 'child.started'), 0);
   assert.equal(bridge.sessions.counts.children, 0);
   await bridge[Symbol.asyncDispose]();
@@ -336,4 +376,94 @@ test('the child is told that the handshake is complete even if the client does n
   const { received } = (await client.call('received')).result;
   const methods = received.map((line: string) => JSON.parse(line).method);
   assert.deepEqual(methods, ['initialize', 'notifications/initialized', 'ping', 'received']);
+});
+
+test('initialize is answered from the last time, and the child starts with the first message that needs it', async () => {
+  await using bridge = await startBridge();
+  const opened = () => clientOf(bridge.url, { Authorization: 'Bearer ann.1' }).post(initializeBody());
+  const first = await jsonOf(await opened());
+  assert.equal(count(bridge, 'child.started'), 1);
+  assert.deepEqual(await jsonOf(await opened()), first);
+  const client = await connect(bridge.url);
+  await client.call('ping');
+  assert.equal(count(bridge, 'child.started'), 1, 'a probe costs no process');
+  const { received } = (await client.call('received')).result;
+  assert.equal(count(bridge, 'child.started'), 2);
+  assert.deepEqual(JSON.parse(received[0]).params, JSON.parse(initializeBody()).params);
+  const others = [connect(bridge.url, 'ann.1', initializeBody('2025-06-18')), connect(bridge.url, 'bob.1')];
+  await Promise.all(others);
+  assert.equal(count(bridge, 'child.started'), 4, 'other words, or another user, may be answered otherwise');
+});
+
+test('a session lives on in another broker: the child is told what the conversation has settled', async () => {
+  const store = memorySessionStore();
+  await using before = await startBridge({ store });
+  const client = await connect(before.url, 'ann.1', initializeBody('2025-06-18', { roots: {} }));
+  for (const [method, params] of [
+    ['logging/setLevel', { level: 'warning' }],
+    ['resources/subscribe', { uri: 'file:///a' }],
+    ['resources/subscribe', { uri: 'file:///b' }],
+    ['resources/unsubscribe', { uri: 'file:///a' }],
+    ['logging/setLevel', { level: 'none such', refuse: true }],
+  ] as const) {
+    await client.call(method, params);
+  }
+  await before.sessions[Symbol.asyncDispose]();
+  await using after = await startBridge({ store });
+  const again = clientOf(after.url, client.headers);
+  const answers = await Promise.all([1, 2].map((mine) => again.call('hold', { count: 2, mine })));
+  assert.deepEqual(
+    answers.map(({ result }) => result.mine),
+    [1, 2],
+  );
+  const received = (await again.call('received')).result.received.map((line: string) => JSON.parse(line));
+  assert.deepEqual(
+    received.map(({ method, params }: { method: string; params?: object }) => [method, params]).slice(0, 4),
+    [
+      ['initialize', JSON.parse(initializeBody('2025-06-18', { roots: {} })).params],
+      ['notifications/initialized', undefined],
+      ['logging/setLevel', { level: 'warning' }],
+      ['resources/subscribe', { uri: 'file:///b' }],
+    ],
+  );
+  assert.equal(count(after, 'child.started'), 1);
+  assert.equal(
+    (await clientOf(after.url, { ...client.headers, Authorization: 'Bearer bob.1' }).get()).status,
+    404,
+  );
+});
+
+test('a session that was ended is ended everywhere', async () => {
+  const store = memorySessionStore();
+  await using before = await startBridge({ store });
+  const client = await connect(before.url);
+  await fetch(before.url, { method: 'DELETE', headers: client.headers });
+  await using after = await startBridge({ store });
+  assert.equal(
+    (await clientOf(after.url, client.headers).post('{"jsonrpc":"2.0","id":1,"method":"ping"}')).status,
+    404,
+  );
+});
+
+test('a session that cannot be saved is not given out', async () => {
+  const store = { ...memorySessionStore(), addSession: () => Promise.reject(new Error('the disk is full')) };
+  await using bridge = await startBridge({ store });
+  const opened = await clientOf(bridge.url, { Authorization: 'Bearer ann.1' }).post(initializeBody());
+  assert.equal(opened.headers.get('mcp-session-id'), null);
+  assert.equal((await jsonOf(opened)).error.data.reason, 'internal');
+  await until('quiet', () => bridge.sessions.counts.children === 0);
+  assert.deepEqual(bridge.sessions.counts, { sessions: 0, children: 0, calls: 0 });
+});
+
+test('a session that nobody uses costs no memory, and is there when it is used again', async () => {
+  await using at = await startAt({ limits: { childIdleMs: 60_000 } });
+  const client = await connect(at.bridge.url);
+  const first = await pidOf(client);
+  at.pass(60_000);
+  assert.ok(at.bridge.sessions.counts.sessions <= 1);
+  await until('quiet', () => at.bridge.sessions.counts.children === 0);
+  at.pass(1000);
+  assert.deepEqual(at.bridge.sessions.counts, { sessions: 0, children: 0, calls: 0 });
+  const pids = await Promise.all([pidOf(client), pidOf(client)]);
+  assert.ok(pids[0] !== first && pids[0] === pids[1], 'two messages at once wake one child');
 });

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { MINUTE } from '../../src/base/clock.js';
 import { type ClientId, type GrantId, sha256, type UserId } from '../../src/base/ids.js';
 import { createRecordingLog } from '../../src/base/log.js';
+import { createMetrics } from '../../src/base/metrics.js';
 import { Secret } from '../../src/base/secret.js';
 import { Credentials } from '../../src/identity/credentials.js';
 import { KeyRing } from '../../src/identity/sealing.js';
@@ -64,6 +65,7 @@ async function setUp({ failingWrites = 0 } = {}) {
   const keys = new KeyRing([randomBytes(32)], randomBytes);
   const upstream = scriptedUpstream(now);
   let failuresLeft = failingWrites;
+  const metrics = createMetrics({ ofProcess: false });
   const credentials = new Credentials({
     store: {
       ...store,
@@ -76,6 +78,7 @@ async function setUp({ failingWrites = 0 } = {}) {
     identity: upstream.provider,
     keys,
     onSignedOut: () => undefined,
+    metrics,
     now,
     log: createRecordingLog(() => undefined),
   });

@@ -1,0 +1,70 @@
+/** How many children run at once, of one user and in all, and who goes to sleep to make room for another. */
+import type { Child, ChildEnd } from './child.js';
+import type { Session } from './session.js';
+
+/** Room for one child: taken before it is started, given back when it is reaped. */
+export interface Slot {
+  readonly session: Session;
+  child: Child | undefined;
+}
+
+export interface SlotLimits {
+  readonly maxChildren: number;
+  readonly maxChildrenPerUser: number;
+}
+
+export class Slots {
+  readonly #slots = new Set<Slot>();
+  readonly #limits: SlotLimits;
+  readonly #onCrowded: () => void;
+
+  constructor(limits: SlotLimits, onCrowded: () => void) {
+    this.#limits = limits;
+    this.#onCrowded = onCrowded;
+  }
+
+  get all(): readonly Slot[] {
+    return [...this.#slots];
+  }
+
+  /**
+   * Room for one more child. The idlest session makes it, if one is idle; undefined if all are at work. A child that
+   * takes over from another of its session is never refused: the two are one soon.
+   */
+  async take(session: Session, takesOver: boolean): Promise<Slot | undefined> {
+    const { maxChildren, maxChildrenPerUser } = this.#limits;
+    for (let attempt = 1; ; attempt += 1) {
+      const own = this.all.filter((slot) => slot.session.caller.userId === session.caller.userId);
+      const crowd =
+        own.length >= maxChildrenPerUser ? own : this.#slots.size >= maxChildren ? this.all : undefined;
+      if (crowd === undefined || takesOver) return this.#add(session);
+      // One sleeper for each newcomer; after that, whoever leaves anyway is waited for first.
+      if ((attempt === 1 || leaving(crowd).length === 0) && idlest(crowd)?.sleep('others need its place')) {
+        this.#onCrowded();
+      }
+      const ends = leaving(crowd);
+      if (ends.length === 0) return undefined;
+      await Promise.race(ends);
+    }
+  }
+
+  free(slot: Slot): void {
+    this.#slots.delete(slot);
+  }
+
+  #add(session: Session): Slot {
+    const slot: Slot = { session, child: undefined };
+    this.#slots.add(slot);
+    return slot;
+  }
+}
+
+function idlest(slots: readonly Slot[]): Session | undefined {
+  const idle = slots
+    .map(({ session }) => session)
+    .filter(({ state, callsInFlight }) => state === 'live' && callsInFlight === 0);
+  return idle.toSorted((a, b) => a.seenAt - b.seenAt)[0];
+}
+
+const leaving = (slots: readonly Slot[]): Promise<ChildEnd>[] =>
+  slots.flatMap(({ child }) => (child?.stopping ? [child.ended] : []));
