@@ -22,7 +22,7 @@ export interface Exchange {
   readonly streams: boolean;
   send(message: Buffer): Drain;
   /** The last word; undefined when the call was cancelled and nothing more comes. */
-  end(answer: Buffer | undefined): void;
+  end(answer: Buffer | undefined): Drain;
 }
 
 interface Call {
@@ -30,7 +30,12 @@ interface Call {
   readonly token: RawJson | undefined;
   readonly exchange: Exchange;
   deadline: number;
+  /** Beyond it no progress helps. */
+  readonly lastDeadline: number;
 }
+
+/** How many times the usual wait a call may take that keeps reporting progress. */
+export const MAX_EXTENSION = 12;
 
 export class Calls {
   readonly #calls = new Map<number, Call>();
@@ -41,12 +46,22 @@ export class Calls {
   }
 
   /** The key is the id, and the progress token, under which the child sees the request. */
-  add(message: RequestMessage, exchange: Exchange, deadline: number): { key: number; line: Buffer } {
+  add(
+    message: RequestMessage,
+    exchange: Exchange,
+    now: number,
+    requestMs: number,
+  ): { key: number; line: Buffer } {
     this.#lastKey += 1;
     const key = this.#lastKey;
     const { bytes, id, token } = message;
-    const call = { id: rawAt(bytes, id), token: token && rawAt(bytes, token), exchange, deadline };
-    this.#calls.set(key, call);
+    this.#calls.set(key, {
+      id: rawAt(bytes, id),
+      token: token && rawAt(bytes, token),
+      exchange,
+      deadline: now + requestMs,
+      lastDeadline: now + requestMs * MAX_EXTENSION,
+    });
     const edits = [{ at: id, raw: `${key}` }];
     if (token !== undefined) edits.push({ at: token, raw: `${key}` });
     return { key, line: lineOf(bytes, edits) };
@@ -56,21 +71,20 @@ export class Calls {
     return this.#calls.has(key);
   }
 
-  /** False when nobody waits for this answer (any more). */
-  settle({ bytes, id }: ResponseMessage): boolean {
+  /** `late` when nobody waits for this answer (any more). */
+  settle({ bytes, id }: ResponseMessage): Drain | 'late' {
     const key = Number(rawAt(bytes, id));
     const call = this.#calls.get(key);
-    if (call === undefined) return false;
+    if (call === undefined) return 'late';
     this.#calls.delete(key);
-    call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]));
-    return true;
+    return call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]));
   }
 
-  /** Progress keeps its call alive. Returned is the notification as its client knows it, and where it belongs. */
+  /** Progress keeps its call alive, up to its last deadline. Returned is the notification as its client knows it, and where it belongs. */
   progress({ bytes, subject }: NotificationMessage, deadline: number): Progress | undefined {
     const call = subject && this.#calls.get(Number(rawAt(bytes, subject)));
     if (call?.token === undefined || subject === undefined) return undefined;
-    call.deadline = deadline;
+    call.deadline = Math.min(deadline, call.lastDeadline);
     return { message: splice(bytes, [{ at: subject, raw: call.token }]), exchange: call.exchange };
   }
 
@@ -85,7 +99,7 @@ export class Calls {
     const call = this.#calls.get(key);
     if (call === undefined) return false;
     this.#calls.delete(key);
-    call.exchange.end(error && errorAnswer(call.id, error));
+    void call.exchange.end(error && errorAnswer(call.id, error));
     return true;
   }
 
@@ -93,8 +107,11 @@ export class Calls {
     for (const key of [...this.#calls.keys()]) this.drop(key, error);
   }
 
-  overdue(now: number): number[] {
-    return [...this.#calls].filter(([, { deadline }]) => deadline <= now).map(([key]) => key);
+  /** `atLast`: it used up its extensions too. */
+  overdue(now: number): { readonly key: number; readonly atLast: boolean }[] {
+    return [...this.#calls]
+      .filter(([, { deadline }]) => deadline <= now)
+      .map(([key, { lastDeadline }]) => ({ key, atLast: lastDeadline <= now }));
   }
 
   newestStreaming(): Exchange | undefined {

@@ -2,6 +2,7 @@
  * What is under way between one client and one child: calls and questions in flight, the streams that are open, and
  * which message belongs where. It knows nothing of processes; it is given a way to write to the child.
  */
+import type { Clock } from '../base/clock.js';
 import type { Log } from '../base/log.js';
 import {
   lineOf,
@@ -13,14 +14,15 @@ import {
 } from '../mcp/message.js';
 import { notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
 import { Asks } from './asks.js';
-import { Calls, type Drain, type Exchange } from './calls.js';
+import { Calls, type Drain, type Exchange, MAX_EXTENSION } from './calls.js';
 import * as failures from './failures.js';
 import { Outbox, type Stream } from './outbox.js';
 
 export interface DialogueOptions {
   readonly write: (line: Buffer) => void;
-  /** When a call or a question made or heard of now is given up. */
-  readonly deadline: () => number;
+  readonly now: Clock;
+  /** How long a call or a question waits for an answer, counted anew at a call's progress. */
+  readonly requestMs: number;
   readonly canAsk: (method: string) => boolean;
   readonly log: Log;
 }
@@ -43,7 +45,8 @@ export class Dialogue {
   /** Takes a call into the books; the line is for the caller to write when there is a child. */
   call(message: RequestMessage, exchange: Exchange): { key: number; line: Buffer } {
     this.#outbox.offer(exchange);
-    return this.#calls.add(message, exchange, this.#options.deadline());
+    const { now, requestMs } = this.#options;
+    return this.#calls.add(message, exchange, now(), requestMs);
   }
 
   refuse(key: number, error: RpcError): void {
@@ -83,8 +86,11 @@ export class Dialogue {
     return () => this.#outbox.hangUp(stream);
   }
 
-  expire(now: number, error: RpcError): void {
-    for (const key of this.#calls.overdue(now)) this.giveUp(key, 'timed out', error);
+  expire(now: number): void {
+    const { requestMs } = this.#options;
+    for (const { key, atLast } of this.#calls.overdue(now)) {
+      this.giveUp(key, 'timed out', failures.timedOut(atLast ? requestMs * MAX_EXTENSION : requestMs));
+    }
     for (const line of this.#asks.expire(now, failures.clientSilent)) this.#options.write(line);
   }
 
@@ -105,9 +111,12 @@ export class Dialogue {
     if (line.length === 0) return undefined;
     const message = readMessage(line);
     switch (message.kind) {
-      case 'response':
-        if (!this.#calls.settle(message)) this.#options.log.debug('child.late-answer');
+      case 'response': {
+        const drain = this.#calls.settle(message);
+        if (drain !== 'late') return drain;
+        this.#options.log.debug('child.late-answer');
         return undefined;
+      }
       case 'request':
         return this.#ask(message);
       case 'notification':
@@ -133,14 +142,18 @@ export class Dialogue {
       this.#options.write(failures.refuseChild(id));
       return undefined;
     }
-    return this.#outbox.post('request', this.#asks.add(message, this.#options.deadline()), newest);
+    return this.#outbox.post('request', this.#asks.add(message, this.#deadline()), newest);
+  }
+
+  #deadline(): number {
+    return this.#options.now() + this.#options.requestMs;
   }
 
   #pass(message: NotificationMessage): Drain {
     const newest = this.#calls.newestStreaming();
     switch (message.method) {
       case 'notifications/progress': {
-        const progress = this.#calls.progress(message, this.#options.deadline());
+        const progress = this.#calls.progress(message, this.#deadline());
         if (progress === undefined) return undefined;
         if (progress.exchange.streams) return progress.exchange.send(progress.message);
         return this.#outbox.post('progress', progress.message, undefined);

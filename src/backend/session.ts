@@ -78,7 +78,8 @@ export class Session {
     this.#seenAt = host.now();
     this.#dialogue = new Dialogue({
       write: (line) => this.#write(line),
-      deadline: () => host.now() + host.requestMs,
+      now: host.now,
+      requestMs: host.requestMs,
       canAsk: (method) => mayBeAsked(method, this.#handshake),
       log: host.log,
     });
@@ -109,7 +110,7 @@ export class Session {
       end: (answer) => {
         this.#handshake = answer && readHandshake(message, answer);
         if (this.#handshake === undefined) this.close(failures.sessionClosed);
-        exchange.end(answer);
+        return exchange.end(answer);
       },
     });
     return () => {
@@ -124,7 +125,7 @@ export class Session {
     this.#seenAt = this.#host.now();
     if (this.callsInFlight === 0 && this.#tokenIsEnding()) this.sleep('its token is about to expire');
     if (this.#state.is === 'dormant' && message.method === 'ping') {
-      exchange.end(resultAnswer(rawAt(message.bytes, message.id), {}));
+      void exchange.end(resultAnswer(rawAt(message.bytes, message.id), {}));
       return () => undefined;
     }
     const { key, line } = this.#dialogue.call(message, exchange);
@@ -154,7 +155,7 @@ export class Session {
 
   /** Ends what is overdue. The registry calls it about once a second. */
   expire(now: number): void {
-    this.#dialogue.expire(now, failures.timedOut(Math.round(this.#host.requestMs / SECOND)));
+    this.#dialogue.expire(now);
   }
 
   /** Only for a session without calls in flight. */
@@ -260,7 +261,11 @@ export class Session {
   async #replay(child: Child, { initialize }: Handshake): Promise<RpcError | undefined> {
     const answer = await new Promise<Buffer | undefined>((resolve) => {
       child.write(
-        this.#dialogue.call(initialize, { streams: false, send: () => undefined, end: resolve }).line,
+        this.#dialogue.call(initialize, {
+          streams: false,
+          send: () => undefined,
+          end: (line) => void resolve(line),
+        }).line,
       );
     });
     const handshake = answer && readHandshake(initialize, answer);
