@@ -26,7 +26,7 @@ export interface Exchange {
   readonly isOurs?: true;
   send(message: Buffer): Drain;
   /** The last word; undefined when the call was cancelled and nothing more comes. */
-  end(answer: Buffer | undefined): void;
+  end(answer: Buffer | undefined): Drain;
 }
 
 interface Call {
@@ -36,7 +36,12 @@ interface Call {
   readonly token: RawJson | undefined;
   readonly exchange: Exchange;
   deadline: number;
+  /** Beyond it no progress helps. */
+  readonly lastDeadline: number;
 }
+
+/** How many times the usual wait a call may take that keeps reporting progress. */
+export const MAX_EXTENSION = 12;
 
 export class Calls {
   readonly #calls = new Map<number, Call>();
@@ -55,8 +60,9 @@ export class Calls {
   add(
     message: RequestMessage,
     exchange: Exchange,
-    deadline: number,
     life: Life,
+    now: number,
+    requestMs: number,
   ): { key: number; line: Buffer } {
     this.#lastKey += 1;
     const key = this.#lastKey;
@@ -66,7 +72,8 @@ export class Calls {
       id: rawAt(bytes, id),
       token: token && rawAt(bytes, token),
       exchange,
-      deadline,
+      deadline: now + requestMs,
+      lastDeadline: now + requestMs * MAX_EXTENSION,
     });
     const edits = [{ at: id, raw: `${key}` }];
     if (token !== undefined) edits.push({ at: token, raw: `${key}` });
@@ -84,22 +91,21 @@ export class Calls {
     return false;
   }
 
-  /** False when nobody waits for this answer from this child. */
-  settle({ bytes, id, result }: ResponseMessage, life: Life): boolean {
+  /** `late` when nobody waits for this answer from this child (any more). */
+  settle({ bytes, id, result }: ResponseMessage, life: Life): Drain | 'late' {
     const key = Number(rawAt(bytes, id));
     const call = this.#calls.get(key);
-    if (call?.life !== life) return false;
+    if (call?.life !== life) return 'late';
     this.#calls.delete(key);
     this.#ended(result === undefined ? 'rpc_error' : 'answered', call.exchange);
-    call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]));
-    return true;
+    return call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]));
   }
 
-  /** Progress keeps its call alive. Returned is the notification as its client knows it, and where it belongs. */
+  /** Progress keeps its call alive, up to its last deadline. Returned is the notification as its client knows it, and where it belongs. */
   progress({ bytes, subject }: NotificationMessage, life: Life, deadline: number): Progress | undefined {
     const call = subject && this.#calls.get(Number(rawAt(bytes, subject)));
     if (call?.life !== life || call.token === undefined || subject === undefined) return undefined;
-    call.deadline = deadline;
+    call.deadline = Math.min(deadline, call.lastDeadline);
     return { message: splice(bytes, [{ at: subject, raw: call.token }]), exchange: call.exchange };
   }
 
@@ -115,7 +121,7 @@ export class Calls {
     if (call === undefined) return;
     this.#calls.delete(key);
     this.#ended(outcome, call.exchange);
-    call.exchange.end(error && errorAnswer(call.id, error));
+    void call.exchange.end(error && errorAnswer(call.id, error));
   }
 
   /** The child is gone: what it owed is owed by us. */
@@ -123,8 +129,11 @@ export class Calls {
     for (const [key, call] of [...this.#calls]) if (call.life === life) this.drop(key, 'bridge_error', error);
   }
 
-  overdue(now: number): number[] {
-    return [...this.#calls].filter(([, { deadline }]) => deadline <= now).map(([key]) => key);
+  /** `atLast`: it used up its extensions too. */
+  overdue(now: number): { readonly key: number; readonly atLast: boolean }[] {
+    return [...this.#calls]
+      .filter(([, { deadline }]) => deadline <= now)
+      .map(([key, { lastDeadline }]) => ({ key, atLast: lastDeadline <= now }));
   }
 
   newestStreaming(): Exchange | undefined {

@@ -3,6 +3,7 @@
  * and questions in flight, the streams that are open, and which message belongs where. It knows nothing of processes;
  * it is given a way to write to a child.
  */
+import type { Clock } from '../base/clock.js';
 import type { Log } from '../base/log.js';
 import {
   lineOf,
@@ -14,7 +15,7 @@ import {
 } from '../mcp/message.js';
 import { notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
 import { Asks, type Word } from './asks.js';
-import { Calls, type Drain, type Exchange } from './calls.js';
+import { Calls, type Drain, type Exchange, MAX_EXTENSION } from './calls.js';
 import * as failures from './failures.js';
 import type { Life } from './lives.js';
 import type { CallOutcome } from './observer.js';
@@ -24,8 +25,9 @@ export interface DialogueOptions {
   readonly write: (life: Life, line: Buffer) => void;
   /** The child that gets what is for no child in particular. */
   readonly serving: () => Life | undefined;
-  /** When a call or a question made or heard of now is given up. */
-  readonly deadline: () => number;
+  readonly now: Clock;
+  /** How long a call or a question waits for an answer, counted anew at a call's progress. */
+  readonly requestMs: number;
   readonly canAsk: (method: string) => boolean;
   readonly onCallEnd: (outcome: CallOutcome, exchange: Exchange) => void;
   readonly log: Log;
@@ -60,7 +62,8 @@ export class Dialogue {
   /** Takes a call into the books; the line is for the caller to write to that child. */
   call(message: RequestMessage, exchange: Exchange, life: Life): { key: number; line: Buffer } {
     this.#outbox.offer(exchange);
-    return this.#calls.add(message, exchange, this.#options.deadline(), life);
+    const { now, requestMs } = this.#options;
+    return this.#calls.add(message, exchange, life, now(), requestMs);
   }
 
   refuse(key: number, error: RpcError): void {
@@ -102,8 +105,11 @@ export class Dialogue {
     return () => this.#outbox.hangUp(stream);
   }
 
-  expire(now: number, error: RpcError): void {
-    for (const key of this.#calls.overdue(now)) this.giveUp(key, 'timed out', error);
+  expire(now: number): void {
+    const { requestMs } = this.#options;
+    for (const { key, atLast } of this.#calls.overdue(now)) {
+      this.giveUp(key, 'timed out', failures.timedOut(atLast ? requestMs * MAX_EXTENSION : requestMs));
+    }
     for (const word of this.#asks.expire(now, failures.clientSilent)) this.#say(word);
   }
 
@@ -128,9 +134,12 @@ export class Dialogue {
     if (line.length === 0) return undefined;
     const message = readMessage(line);
     switch (message.kind) {
-      case 'response':
-        if (!this.#calls.settle(message, life)) this.#options.log.debug('child.late-answer');
+      case 'response': {
+        const drain = this.#calls.settle(message, life);
+        if (drain !== 'late') return drain;
+        this.#options.log.debug('child.late-answer');
         return undefined;
+      }
       case 'request':
         return this.#ask(message, life);
       case 'notification':
@@ -156,15 +165,19 @@ export class Dialogue {
       this.#options.write(life, failures.refuseChild(id));
       return undefined;
     }
-    const asked = this.#asks.add(message, life, this.#options.deadline());
+    const asked = this.#asks.add(message, life, this.#deadline());
     return this.#outbox.post(life, 'request', asked, newest);
+  }
+
+  #deadline(): number {
+    return this.#options.now() + this.#options.requestMs;
   }
 
   #pass(message: NotificationMessage, life: Life): Drain {
     const newest = this.#calls.newestStreaming();
     switch (message.method) {
       case 'notifications/progress': {
-        const progress = this.#calls.progress(message, life, this.#options.deadline());
+        const progress = this.#calls.progress(message, life, this.#deadline());
         if (progress === undefined) return undefined;
         if (progress.exchange.streams) return progress.exchange.send(progress.message);
         return this.#outbox.post(life, 'progress', progress.message, undefined);

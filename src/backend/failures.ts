@@ -2,6 +2,7 @@
  * What a client is told when the bridge, not the server behind it, fails a call. All are -32603 with a `data.reason`
  * for programs, except a full house (-32000: try again later). The sentence is for the person who reads it.
  */
+import { SECOND } from '../base/clock.js';
 import { lineOf, type RawJson } from '../mcp/message.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
 import { type ChildEnd, describeEnd } from './child.js';
@@ -40,8 +41,11 @@ export const launchRefused = (fault: LaunchFault): RpcError =>
 
 export const upstreamFailed = (fault: UpstreamFault): RpcError => failure(fault.fault, fault.message);
 
-export const timedOut = (seconds: number): RpcError =>
-  failure('timed-out', `The MCP server did not answer within ${seconds} s; the call was cancelled.`);
+export const timedOut = (ms: number): RpcError =>
+  failure(
+    'timed-out',
+    `The MCP server did not answer within ${Math.round(ms / SECOND)} s; the call was cancelled.`,
+  );
 
 export const allBusy = failure('busy', 'All MCP server processes are busy. Try again in a moment.', -32000);
 

@@ -37,11 +37,11 @@ export class Outbox {
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
 
-  /** A client has one standing stream; a newer one takes the place of the older. */
+  /** A client has one standing stream; a newer one takes the place of the older. The same one may come back. */
   listen(stream: Stream): void {
     const older = this.#stream;
     this.#stream = stream;
-    older?.end();
+    if (older !== stream) older?.end();
     for (const { message } of this.#take(() => true)) void stream.send(message);
   }
 

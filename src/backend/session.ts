@@ -2,7 +2,7 @@
  * One MCP conversation: what it has settled, and what is in flight. It outlives its children: one that crashed, fell
  * asleep or whose token runs out is replaced by telling the next what was settled. A call is never repeated.
  */
-import { type Clock, MINUTE, SECOND } from '../base/clock.js';
+import { type Clock, MINUTE } from '../base/clock.js';
 import type { Caller, SessionId } from '../base/ids.js';
 import { describeError, type Log } from '../base/log.js';
 import {
@@ -84,7 +84,8 @@ export class Session {
     this.#dialogue = new Dialogue({
       write: (life, line) => this.#write(life, line),
       serving: () => this.#children.serving,
-      deadline: () => host.now() + host.requestMs,
+      now: host.now,
+      requestMs: host.requestMs,
       canAsk: (method) => mayBeAsked(method, this.#handshake),
       onCallEnd: (outcome, exchange) => this.#callEnded(outcome, exchange),
       log: host.log,
@@ -155,13 +156,13 @@ export class Session {
     this.#seenAt = now;
     const wakes = this.state === 'dormant';
     if (wakes && message.method === 'ping') {
-      exchange.end(resultAnswer(rawAt(message.bytes, message.id), {}));
+      void exchange.end(resultAnswer(rawAt(message.bytes, message.id), {}));
       return () => undefined;
     }
     const life = this.callsInFlight < MAX_CALLS ? this.#children.need() : failures.tooManyCalls;
     if (typeof life !== 'number') {
       this.#host.observer.called(this.server, 'bridge_error');
-      exchange.end(errorAnswer(rawAt(message.bytes, message.id), life));
+      void exchange.end(errorAnswer(rawAt(message.bytes, message.id), life));
       return () => undefined;
     }
     const watched = this.#watch(message, exchange, wakes, now);
@@ -197,7 +198,7 @@ export class Session {
 
   /** Ends what is overdue, replaces what is about to end. The registry calls it about once a second. */
   tick(now: number): void {
-    this.#dialogue.expire(now, failures.timedOut(Math.round(this.#host.requestMs / SECOND)));
+    this.#dialogue.expire(now);
     if (!this.#children.isEnding(now)) return;
     if (this.callsInFlight === 0 && now - this.#seenAt >= RECENT_MS)
       this.sleep('its token is about to expire');
@@ -256,7 +257,7 @@ export class Session {
     }
     if (this.#opening !== opening) return;
     this.#opening = undefined;
-    opening.exchange.end(underId(opening.id, opening.answer));
+    void opening.exchange.end(underId(opening.id, opening.answer));
   }
 
   /** The conversation has come to nothing: the client hears what the child said, or else what we say. */
@@ -266,7 +267,7 @@ export class Session {
     this.#opening = undefined;
     this.close(error);
     const { id, answer, exchange } = opening;
-    exchange.end(answer === undefined || isResult(answer) ? errorAnswer(id, error) : underId(id, answer));
+    void exchange.end(answer === undefined || isResult(answer) ? errorAnswer(id, error) : underId(id, answer));
   }
 
   /** What has to be noticed of an answer besides passing it on. Most requests pay nothing for it. */
@@ -281,10 +282,10 @@ export class Session {
         if (wakes) observer.firstAnswer(this.server, now() - askedAt);
         if (wish === undefined || answer === undefined || !isResult(answer)) return exchange.end(answer);
         this.#wishes = wish(this.#wishes);
-        this.#host
+        return this.#host
           .changed(this, this.#wishes)
           .catch((error: unknown) => log.error('session.not-saved', { error: describeError(error) }))
-          .finally(() => exchange.end(answer));
+          .then(() => exchange.end(answer));
       },
     };
   }
@@ -301,11 +302,11 @@ export class Session {
 }
 
 /** What is asked by us is heard by nobody else. */
-const silent = (end: (answer: Buffer | undefined) => void = () => undefined): Exchange => ({
+const silent = (heard: (answer: Buffer | undefined) => void = () => undefined): Exchange => ({
   streams: false,
   isOurs: true,
   send: () => undefined,
-  end,
+  end: (answer) => void heard(answer),
 });
 
 function underId(id: RawJson, answer: Buffer): Buffer {

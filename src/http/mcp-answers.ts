@@ -46,7 +46,7 @@ export class PostAnswer {
     this.exchange = {
       streams: options.accept !== 'json',
       send: (message) => this.#stream()?.send(message),
-      end: (answer) => this.#end(answer),
+      end: (answer) => void this.#end(answer),
     };
     const waitMs = options.accept === 'stream' ? 0 : options.decideAfterMs;
     const timer = this.exchange.streams ? setTimeout(() => this.#stream(), waitMs) : undefined;

@@ -10,7 +10,7 @@ function outlet(): Exchange & Stream & { readonly sent: string[] } {
     sent,
     streams: true,
     send: (message) => void sent.push(message.toString()),
-    end: () => sent.push('end'),
+    end: () => void sent.push('end'),
   };
 }
 
@@ -70,6 +70,17 @@ test('a stream that was replaced does not hang up its successor', () => {
   outbox.hangUp(older);
   void outbox.post(1, 'log', Buffer.from('x'), undefined);
   assert.deepEqual([older.sent, newer.sent], [['end'], ['x']]);
+});
+
+test('a stream that comes back is not ended, and gets what waited', () => {
+  const outbox = new Outbox();
+  const stream = outlet();
+  outbox.listen(stream);
+  outbox.listen(stream);
+  outbox.hangUp(stream);
+  void outbox.post(1, 'change', Buffer.from('x'), undefined);
+  outbox.listen(stream);
+  assert.deepEqual(stream.sent, ['x']);
 });
 
 test('the questions of a child that is gone are not asked', () => {

@@ -1,0 +1,37 @@
+/** How long a call may wait, and how far progress helps. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Calls, MAX_EXTENSION } from '../../src/backend/calls.js';
+import { type NotificationMessage, type RequestMessage, readMessage } from '../../src/mcp/message.js';
+
+const REQUEST_MS = 1000;
+
+const message = (value: object) => readMessage(Buffer.from(JSON.stringify({ jsonrpc: '2.0', ...value })));
+const request = message({ id: 1, method: 'm', params: { _meta: { progressToken: 't' } } }) as RequestMessage;
+
+/** The books with one call, made at 0, and its child's word that it goes on. */
+function oneCall() {
+  const calls = new Calls(() => undefined);
+  const exchange = { streams: true, send: () => undefined, end: () => undefined };
+  const { key } = calls.add(request, exchange, 1, 0, REQUEST_MS);
+  const params = { progressToken: key, progress: 1 };
+  const progress = message({ method: 'notifications/progress', params }) as NotificationMessage;
+  return { calls, key, hear: (now: number) => calls.progress(progress, 1, now + REQUEST_MS) };
+}
+
+test('a call without progress is overdue after its time', () => {
+  const { calls, key } = oneCall();
+  assert.deepEqual(calls.overdue(REQUEST_MS - 1), []);
+  assert.deepEqual(calls.overdue(REQUEST_MS), [{ key, atLast: false }]);
+});
+
+test('progress extends the time of a call, but not for ever', () => {
+  const { calls, key, hear } = oneCall();
+  const last = MAX_EXTENSION * REQUEST_MS;
+  for (let now = 0; now < last; now += REQUEST_MS / 2) {
+    assert.deepEqual(calls.overdue(now), []);
+    assert.ok(hear(now));
+  }
+  assert.deepEqual(calls.overdue(last - 1), []);
+  assert.deepEqual(calls.overdue(last), [{ key, atLast: true }]);
+});
