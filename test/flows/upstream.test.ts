@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { describe, test } from 'node:test';
 import { DAY, MINUTE } from '../../src/base/clock.js';
-import { clientOf, connect } from '../fixtures/client.js';
+import { clientOf, messagesOf, connect } from '../fixtures/client.js';
 import { until } from '../fixtures/until.js';
 import { Browser } from '../support/browser.js';
 import { type Connection, type Stage, startStage } from '../support/connection.js';
@@ -32,7 +32,7 @@ async function whoami(stage: Stage, connection: Connection): Promise<string> {
   const opened = await clientOf(mcpUrl, headers).post(body);
   if (opened.status !== 200) return `HTTP ${opened.status}`;
   const session = opened.headers.get('mcp-session-id');
-  const { error } = (await opened.json()) as { error?: { data?: { reason?: string } } };
+  const error = (await messagesOf(opened))[0]?.error;
   if (session === null || error !== undefined) return error?.data?.reason ?? 'no session';
   const withSession = { ...headers, 'Mcp-Session-Id': session };
   const answer = await clientOf(mcpUrl, withSession).call('tools/call', { name: 'get_my_user_info' });
