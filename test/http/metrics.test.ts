@@ -252,13 +252,25 @@ test('no label says who did what: after traffic with marks on everything, none o
   }
 });
 
-test('docs/operations.md lists every metric of the broker with its labels, and no other', async () => {
+test('docs/operations.md lists every metric of the broker with its type and labels, and no other', async () => {
   await using it = await startScraped();
-  const { text } = await it.scrape();
-  const made = [...text.matchAll(/^# TYPE (fjmcp_\w+) (\w+)/gm)].map(([, name, type]) => `${name} ${type}`);
-  const page = readFileSync(join(root, 'docs/operations.md'), 'utf8');
-  const told = [...page.matchAll(/^\| `(fjmcp_\w+)(?:\{[^`]*\})?` \| (\w+) \|/gm)].map(
-    ([, name, type]) => `${name} ${type}`,
+  await ask(`${it.broker.url}/oauth/token`, 'POST');
+  const { text, series } = await it.scrape();
+  const made = new Map(
+    [...text.matchAll(/^# TYPE (fjmcp_\w+) (\w+)/gm)].map(([, name = '', type]) => [name, [`${type}`, '?']]),
   );
-  assert.deepEqual(told.sort(), made.sort());
+  for (const key of series.keys()) {
+    const found = made.get(key.replace(/(?:_bucket|_sum|_count)?\{.*/, ''));
+    const labels = [...key.matchAll(/(\w+)="/g)].map(([, label]) => label).filter((label) => label !== 'le');
+    if (found !== undefined) found[1] = labels.join();
+  }
+  const page = readFileSync(join(root, 'docs/operations.md'), 'utf8');
+  const told = new Map(
+    [...page.matchAll(/^\| `(fjmcp_\w+)\{([\w,]+)\}` \| (\w+) \|/gm)].map(([, name = '', labels, type]) => [
+      name,
+      [type, labels],
+    ]),
+  );
+  assert.equal(made.size, 11);
+  assert.deepEqual(told, made);
 });
