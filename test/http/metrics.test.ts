@@ -142,9 +142,14 @@ test('HTTP requests are counted by route and status', async () => {
     ['POST', '/oauth/token'],
     ['POST', '/token/'],
     ['POST', '/oauth/register'],
+    ['POST', '/register'],
     ['GET', '/oauth/authorize'],
+    ['GET', '/authorize'],
+    ['GET', '/oauth/callback'],
+    ['POST', '/oauth/revoke'],
+    ['POST', '/revoke'],
+    ['POST', '/oauth/introspect'],
     ['GET', '/metrics'],
-    ['GET', '/constructor'],
   ] as const)
     await ask(url + path, method);
   await ask(`${url}/oauth/consent`, 'GET', { Host: 'evil.example' });
@@ -157,9 +162,12 @@ test('HTTP requests are counted by route and status', async () => {
     [count('mcp', 401)]: 3,
     [count('well_known', 200)]: 3,
     [count('token', 400)]: 2,
-    [count('register', 400)]: 1,
-    [count('authorize', 400)]: 1,
-    [count('other', 404)]: 3,
+    [count('register', 400)]: 2,
+    [count('authorize', 400)]: 2,
+    [count('callback', 400)]: 1,
+    [count('revoke', 400)]: 2,
+    [count('introspect', 400)]: 1,
+    [count('other', 404)]: 2,
     [count('consent', 403)]: 1,
   });
 });
@@ -189,6 +197,19 @@ test('token requests are counted by grant type and reason, refreshes at Forgejo 
   assert.deepEqual(nonZero(series, 'fjmcp_upstream_refreshes_total'), {
     'fjmcp_upstream_refreshes_total{outcome="refreshed"}': 1,
   });
+});
+
+test('a client that asks too often is counted as limited', async () => {
+  await using it = await startScraped();
+  const alice = await it.connect('alice');
+  const limited = 'fjmcp_token_requests_total{grant_type="refresh_token",outcome="limited"}';
+  let refused = 0;
+  for (let batch = 0; batch < 31 && refused === 0; batch += 1) {
+    const answers = await Promise.all(Array.from({ length: 10 }, () => alice.tryRefresh('x')));
+    refused = answers.filter(({ status }) => status === 429).length;
+  }
+  assert.ok(refused > 0);
+  assert.equal((await it.scrape()).series.get(limited), refused);
 });
 
 const STATUSES = /^(?:[2-5]\d\d|other)$/;
