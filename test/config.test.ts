@@ -87,6 +87,10 @@ const REFUSED: readonly (readonly [name: string, value: string])[] = [
   ['BROKER_PUBLIC_URL', 'mcp.example.org'],
   ['BROKER_LISTEN', '127.0.0.1:70000'],
   ['BROKER_LISTEN', 'systemd'],
+  ['BROKER_METRICS_LISTEN', 'systemd'],
+  ['BROKER_METRICS_LISTEN', '9464'],
+  ['BROKER_METRICS_LISTEN', '127.0.0.1:8080'],
+  ['BROKER_METRICS_LISTEN', '0.0.0.0:8080'],
   ['BROKER_DATABASE', 'postgres://db/broker'],
   ['BROKER_ENCRYPTION_KEY', 'c2hvcnQ='],
   ['BROKER_ACCESS_TOKEN_SECONDS', '1e3'],
@@ -192,6 +196,26 @@ test('organisations can only be checked with the scope for it', () => {
     found.map((problem) => problem.split(':')[0]),
     ['FORGEJO_SCOPES'],
   );
+});
+
+test('metrics have an address of their own, or none', () => {
+  assert.equal(good().metricsListen, undefined);
+  const metrics = (listen: string, own: string) =>
+    good({ BROKER_LISTEN: listen, BROKER_METRICS_LISTEN: own }).metricsListen;
+  assert.deepEqual(metrics('127.0.0.1:8080', '127.0.0.1:9464'), {
+    kind: 'tcp',
+    host: '127.0.0.1',
+    port: 9464,
+  });
+  assert.deepEqual(metrics('unix:/run/b.sock', 'unix:/run/m.sock'), { kind: 'unix', path: '/run/m.sock' });
+  assert.deepEqual(metrics('127.0.0.1:8080', '10.0.0.1:8080'), { kind: 'tcp', host: '10.0.0.1', port: 8080 });
+  assert.ok(metrics('127.0.0.1:0', '127.0.0.1:0'));
+  for (const [listen, own] of [
+    ['unix:/run/b.sock', 'unix:/run/b.sock'],
+    ['[::]:8080', '127.0.0.1:8080'],
+    ['0.0.0.0:9', '[::1]:9'],
+  ] as const)
+    assert.equal(problems({ BROKER_LISTEN: listen, BROKER_METRICS_LISTEN: own }).length, 1, own);
 });
 
 test('it listens on TCP, IPv6, a UNIX socket, or what systemd passes', () => {

@@ -3,27 +3,29 @@ import type { MiddlewareHandler } from 'hono';
 import type { Metrics, Tally } from '../base/metrics.js';
 import { OAUTH_REASONS, type OAuthReason } from '../oauth/fault.js';
 
-/** NOTE: the paths of app.ts. A path that is not here counts as `other`. */
-const ROUTE_OF_PATH = {
-  '/': 'home',
-  '/healthz': 'health',
-  '/readyz': 'health',
-  '/oauth/authorize': 'authorize',
-  '/authorize': 'authorize',
-  '/oauth/consent': 'consent',
-  '/oauth/callback': 'callback',
-  '/oauth/token': 'token',
-  '/token': 'token',
-  '/oauth/register': 'register',
-  '/register': 'register',
-  '/oauth/revoke': 'revoke',
-  '/revoke': 'revoke',
-  '/oauth/introspect': 'introspect',
+/** NOTE: the paths of app.ts, where a slash at the end counts for nothing. A path that is not here is `other`. */
+const PATHS = {
+  home: ['/'],
+  health: ['/healthz', '/readyz'],
+  authorize: ['/oauth/authorize', '/authorize'],
+  consent: ['/oauth/consent'],
+  callback: ['/oauth/callback'],
+  token: ['/oauth/token', '/token'],
+  register: ['/oauth/register', '/register'],
+  revoke: ['/oauth/revoke', '/revoke'],
+  introspect: ['/oauth/introspect'],
+  /** Several, by how they begin. */
+  mcp: [],
+  well_known: [],
+  other: [],
 } as const;
 
-type Route = (typeof ROUTE_OF_PATH)[keyof typeof ROUTE_OF_PATH] | 'mcp' | 'well_known' | 'other';
+type Route = keyof typeof PATHS;
 
-const ROUTES: readonly Route[] = [...new Set(Object.values(ROUTE_OF_PATH)), 'mcp', 'well_known', 'other'];
+const ROUTES = Object.keys(PATHS) as Route[];
+const ROUTE_OF_PATH = new Map<string, Route>(
+  ROUTES.flatMap((route) => PATHS[route].map((path) => [path, route] as const)),
+);
 const STATUSES = '200 201 202 204 302 303 400 401 403 404 405 413 415 429 500 503 other'.split(' ');
 
 /** Counts each request once its status is known; what then flows is not its business. */
@@ -47,9 +49,7 @@ export function countRequests(metrics: Metrics): MiddlewareHandler {
 function routeOf(path: string): Route {
   if (path.startsWith('/mcp')) return path.length === 4 || path[4] === '/' ? 'mcp' : 'other';
   if (path.startsWith('/.well-known/')) return 'well_known';
-  // The router takes a slash at the end for nothing.
-  const plain = path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
-  return Object.hasOwn(ROUTE_OF_PATH, plain) ? ROUTE_OF_PATH[plain as keyof typeof ROUTE_OF_PATH] : 'other';
+  return ROUTE_OF_PATH.get(path) ?? 'other';
 }
 
 const known = (status: number): string => STATUSES.find((text) => text === String(status)) ?? 'other';

@@ -20,6 +20,7 @@ import {
   type UpstreamTokens,
 } from '../../src/oauth/identity.js';
 import { openSqliteStore } from '../../src/store/sqlite-store.js';
+import { parseSeries } from '../support/scrape.js';
 
 const USER = 'us_1' as UserId;
 const IDENTITY = { issuer: 'https://forgejo.example', subject: '7', login: 'alice' };
@@ -124,7 +125,15 @@ async function setUp({ failingWrites = 0 } = {}) {
     const fresh = await credentials.fresh(USER);
     return isIdentityFault(fresh) ? fresh.kind : fresh.tokens.access.reveal();
   };
+  /** How often a refresh ended in which way. */
+  const refreshes = async () =>
+    Object.fromEntries(
+      [...parseSeries(await metrics.text())]
+        .filter(([, count]) => count > 0)
+        .map(([name, count]) => [/outcome="(\w+)"/.exec(name)?.[1], count]),
+    );
   return {
+    refreshes,
     store,
     keys,
     upstream,
@@ -147,6 +156,7 @@ test('a token far from its end is given as it is', async () => {
   it.forward(54 * MINUTE);
   assert.equal(await it.read(), 'access first');
   assert.equal(it.upstream.asked.length, 0);
+  assert.deepEqual(await it.refreshes(), {});
 });
 
 test('a token near its end is refreshed once, however many ask', async () => {
@@ -156,6 +166,7 @@ test('a token near its end is refreshed once, however many ask', async () => {
   await it.untilAsked();
   it.upstream.answer('second');
   assert.deepEqual(new Set(await Promise.all(readers)), new Set(['access second']));
+  assert.deepEqual(await it.refreshes(), { refreshed: 1 });
   assert.equal(it.upstream.asked.length, 0);
   assert.equal(await it.read(), 'access second');
 });
@@ -167,6 +178,7 @@ test('a refreshed pair that the store cannot take is not lost: it is stored at t
   await it.untilAsked();
   it.upstream.answer('second');
   await assert.rejects(reading, /disk full/);
+  assert.deepEqual(await it.refreshes(), { unsaved: 1 });
   assert.equal(await it.read(), 'access second');
   assert.equal(it.upstream.asked.length, 0);
 });
@@ -178,6 +190,7 @@ test('a dead refresh token retires the credential, and a new sign-in revives the
   await it.untilAsked();
   it.upstream.fail('signed_out');
   assert.equal(await reading, 'signed_out');
+  assert.deepEqual(await it.refreshes(), { signed_out: 1 });
   assert.equal((await it.store.findCredential(USER))?.state, 'dead');
   await it.signIn(2, 'access again');
   assert.equal(await it.read(), 'access again');
@@ -196,6 +209,7 @@ for (const kind of ['unreachable', 'misconfigured'] as const) {
     await it.untilAsked();
     it.upstream.fail(kind);
     assert.equal(await late, kind);
+    assert.deepEqual(await it.refreshes(), { [kind]: 2 });
     assert.equal((await it.store.findCredential(USER))?.state, 'alive');
   });
 }
@@ -208,6 +222,7 @@ test('a sign-in during a refresh wins over it', async () => {
   await it.signIn(2, 'access of the new login');
   it.upstream.answer('of the refresh');
   assert.equal(await reading, 'access of the new login');
+  assert.deepEqual(await it.refreshes(), { superseded: 1 });
 });
 
 test('a dead answer to an old refresh token does not retire the credential of a sign-in meanwhile', async () => {
@@ -228,6 +243,7 @@ test('a barred user is found out at the refresh', async () => {
   await it.untilAsked();
   it.upstream.answer('second');
   assert.equal(await reading, 'barred');
+  assert.deepEqual(await it.refreshes(), { barred: 1 });
   assert.equal(await it.read(), 'signed_out');
 });
 
