@@ -22,7 +22,7 @@ import {
   type ServerEntry,
   type UpstreamSource,
 } from './launch.js';
-import { createRedactor } from './redact.js';
+import { createPieceRedactor, createRedactor } from './redact.js';
 import { type ChildEvents, type Launched, Session } from './session.js';
 import { StderrLog } from './stderr.js';
 
@@ -161,7 +161,7 @@ export class Sessions implements AsyncDisposable {
     // Again, because a cleaner of the temporary folder may have removed it in quiet times.
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     const home = mkdtempSync(join(this.#folder, 'home-'));
-    const stderr = new StderrLog(log, now);
+    const stderr = new StderrLog(log, now, createPieceRedactor(access.token));
     const child = new Child({
       plan: planLaunch(entry, access, { command, path, lang, home }),
       redact: createRedactor(access.token),
