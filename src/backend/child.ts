@@ -111,7 +111,8 @@ export class Child implements AsyncDisposable {
     try {
       child = spawn(plan.command, plan.args, { cwd: plan.cwd, env: plan.env, detached: true, stdio: 'pipe' });
     } catch (error) {
-      queueMicrotask(() => this.#finish({ how: 'neverStarted', why: String(error) }));
+      // Not its message: of a NUL character in the environment Node says in which value it stands.
+      queueMicrotask(() => this.#finish({ how: 'neverStarted', why: codeOf(error) }));
       return undefined;
     }
     const stdout = new LineSplitter(maxLineBytes, {
@@ -185,6 +186,9 @@ export class Child implements AsyncDisposable {
     }
   }
 }
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error ? String(error.code) : 'spawn failed';
 
 /** "exit code 1", "signal SIGKILL": for the sentence that tells a client or an operator what happened. */
 export function describeEnd(end: ChildEnd): string {

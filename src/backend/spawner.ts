@@ -19,7 +19,7 @@ import {
   type ServerEntry,
   type UpstreamAccess,
 } from './launch.js';
-import { createRedactor } from './redact.js';
+import { createPieceRedactor, createRedactor } from './redact.js';
 import { StderrLog } from './stderr.js';
 
 export interface SpawnerOptions {
@@ -57,7 +57,7 @@ export class Spawner implements AsyncDisposable {
     // Again, because a cleaner of the temporary folder may have removed it in quiet times.
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     const home = mkdtempSync(join(this.#folder, 'home-'));
-    const stderr = new StderrLog(listener.log, now);
+    const stderr = new StderrLog(listener.log, now, createPieceRedactor(access.token));
     const child = new Child({
       plan: planLaunch(entry, access, { command, path, lang, home }),
       redact: createRedactor(access.token),

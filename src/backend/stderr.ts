@@ -1,6 +1,7 @@
 /**
  * A child's stderr on its way to the operator's log: bounded in rate and length, without control characters. Servers log
  * tool arguments there, so line by line it is debug; only the last words of a child that died are told louder.
+ * Lines come without the token; a server that wraps its log at some width leaves pieces of it, which go here.
  */
 import { type Clock, SECOND } from '../base/clock.js';
 import type { Log } from '../base/log.js';
@@ -12,17 +13,19 @@ const LAST_WORDS = 5;
 export class StderrLog {
   readonly #log: Log;
   readonly #now: Clock;
+  readonly #withoutPieces: (text: string) => string;
   readonly #last: string[] = [];
   #second = 0;
   #lines = 0;
 
-  constructor(log: Log, now: Clock) {
+  constructor(log: Log, now: Clock, withoutPieces: (text: string) => string) {
     this.#log = log;
     this.#now = now;
+    this.#withoutPieces = withoutPieces;
   }
 
   get lastWords(): readonly string[] {
-    return this.#last;
+    return this.#last.map(this.#withoutPieces);
   }
 
   write(line: Buffer): void {
@@ -41,6 +44,6 @@ export class StderrLog {
       this.#lines = 0;
     }
     this.#lines += 1;
-    if (this.#lines <= LINES_PER_SECOND) this.#log.debug('child.stderr', { text });
+    if (this.#lines <= LINES_PER_SECOND) this.#log.debug('child.stderr', { text: this.#withoutPieces(text) });
   }
 }

@@ -114,6 +114,12 @@ test('a child that cannot be started is an end like another', async () => {
   }
 });
 
+test('why a child cannot be started is told without a word of its environment', async () => {
+  const env = { FORGEJO_ACCESS_TOKEN: 'secret-token', GREETING: 'I am secret-token\0' };
+  const { child } = start('', { plan: { command: process.execPath, args: [], env, cwd: '/' } });
+  assert.deepEqual(await child.ended, { how: 'neverStarted', why: 'ERR_INVALID_ARG_VALUE' });
+});
+
 test('a message over the limit ends the child with a reason', async () => {
   const { child, lines } = start('', { maxLineBytes: 1000 });
   child.write(request('overlong', { bytes: 2000 }));

@@ -217,7 +217,7 @@ const ROUTES =
   /^(?:home|health|authorize|consent|callback|token|register|revoke|introspect|mcp|well_known|other)$/;
 const ALLOWED: Readonly<Record<string, RegExp | readonly string[]>> = {
   server: ['forgejo'],
-  state: ['dormant', 'starting', 'live'],
+  state: ['dormant', 'starting', 'live', 'replacing'],
   route: ROUTES,
   status: STATUSES,
   grant_type: ['authorization_code', 'refresh_token', 'other'],
