@@ -208,7 +208,6 @@ type Act = (world: World, n: number) => void;
 
 const ACTS: Readonly<Record<string, Act>> = {
   ask: (world, n) => world.ask(n % 3),
-  'ask again': (world, n) => world.ask(n % 2),
   answer: (world, n) => {
     const child = world.alive[n % (world.alive.length || 1)];
     const asked = child?.owed.splice(n % (child.owed.length || 1), 1)[0];
@@ -222,7 +221,6 @@ const ACTS: Readonly<Record<string, Act>> = {
     forger?.say({ id: victim?.owed[0]?.id, result: 'forged' });
   },
   launch: (world, n) => world.launch(n, true),
-  'launch another': (world, n) => world.launch(n, true),
   'fail a launch': (world, n) => world.launch(n, false),
   die: (world, n) => world.alive[n % (world.alive.length || 1)]?.die(),
   'pass time': (world, n) => {
@@ -244,11 +242,14 @@ const ACTS: Readonly<Record<string, Act>> = {
   delete: (world) => world.remove(),
 };
 
+const WORK = ['ask', 'launch', 'come near the end of a token', 'forge'];
+
 test('whatever happens, each request has one answer of its own, and no child is left over', async () => {
-  const names = Object.keys(ACTS);
+  // Work is commoner than mishap, or sessions would not live long enough to have any.
+  const names = [...Object.keys(ACTS), ...Array.from({ length: 4 }, () => WORK).flat()];
   const act = fc.record({ act: fc.constantFrom(...names), n: fc.nat(1000) });
   await fc.assert(
-    fc.asyncProperty(fc.array(act, { maxLength: 80 }), async (acts) => {
+    fc.asyncProperty(fc.array(act, { minLength: 10, maxLength: 60, size: 'max' }), async (acts) => {
       const world = new World();
       for (const { act: name, n } of acts) {
         ACTS[name]?.(world, n);
@@ -263,7 +264,7 @@ test('whatever happens, each request has one answer of its own, and no child is 
         assert.equal(answers.length, 1, `${marker} has no answer`);
       assert.deepEqual(world.alive, [], 'every child is reaped');
     }),
-    { numRuns: 1000 },
+    { numRuns: 500 },
   );
 });
 
