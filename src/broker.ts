@@ -131,7 +131,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       audit,
       pending,
       identity,
-      sealer: keys,
+      credentials,
       random,
       log,
     });
@@ -190,6 +190,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       assertions.sweep();
       return sessions.closeGone((grants) => store.missingGrants(grants));
     });
+    repeat(MINUTE, stop.signal, log, () => credentials.settle());
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
     const server = await listen(app, config.listen, { idleMs: (limits.requestSeconds + 60) * SECOND });
     stop.signal.addEventListener('abort', () => server.stopListening(), { once: true });
