@@ -76,15 +76,17 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       log,
     });
     await checkUpstream(identity, log);
-    const credentials = new Credentials({
-      store,
-      identity,
-      keys,
-      // After the request that found it out has had its own answer.
-      onSignedOut: (user) => setImmediate(() => sessions.closeWhere(({ userId }) => userId === user)),
-      now,
-      log,
-    });
+    const credentials = keep(
+      new Credentials({
+        store,
+        identity,
+        keys,
+        // After the request that found it out has had its own answer.
+        onSignedOut: (user) => setImmediate(() => sessions.closeWhere(({ userId }) => userId === user)),
+        now,
+        log,
+      }),
+    );
     const names = config.servers.map(({ name }) => name);
     const resources = {
       origin: publicUrl,

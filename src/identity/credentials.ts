@@ -40,7 +40,7 @@ const REFRESH_MARGIN_MS = 5 * MINUTE;
 const MAX_SIGN_INS = 3;
 const MAX_REMEMBERED = 2000;
 
-export class Credentials implements CredentialKeeper {
+export class Credentials implements CredentialKeeper, AsyncDisposable {
   readonly #deps: CredentialsDeps;
   /** Refreshed pairs that the store could not take yet. */
   readonly #unsaved = new Map<UserId, { readonly version: number; readonly sealed: SealedCredential }>();
@@ -112,8 +112,19 @@ export class Credentials implements CredentialKeeper {
       this.#unidentified.set(left, until);
       break;
     }
+    await this.#storeAll();
+  }
+
+  async #storeAll(): Promise<void> {
     for (const { of } of [...this.#unkept.values()]) await this.#keepRemembered(of);
     for (const userId of [...this.#unsaved.keys()]) await this.#save(userId);
+  }
+
+  /** The last chance of what the store could not take. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#storeAll().catch((error: unknown) =>
+      this.#deps.log.error('credential.lost', { error: describeError(error) }),
+    );
   }
 
   /** What is still to be identified, if the upstream does not say. */
@@ -125,6 +136,7 @@ export class Credentials implements CredentialKeeper {
     if (!isIdentityFault(tokens) && !isIdentityFault(user)) {
       this.receive(user, tokens);
       await this.keep(user, tokens);
+      log.info('credential.identified');
       return undefined;
     }
     if (isIdentityFault(user) && ['unreachable', 'misconfigured'].includes(user.kind))
