@@ -46,19 +46,32 @@ export class Credentials implements CredentialKeeper, AsyncDisposable {
   readonly #unsaved = new Map<UserId, { readonly version: number; readonly sealed: SealedCredential }>();
   /** The same of sign-ins, by whose they are. */
   readonly #unkept = new Map<string, { readonly of: UpstreamIdentity; readonly tokens: UpstreamTokens }>();
-  /** Pairs of sign-ins that could not be identified, and when to give them up. */
+  /** Pairs of sign-ins that are not, or could not be, identified yet, and when to give them up. */
   readonly #unidentified = new Map<UpstreamTokens, number>();
   /**
    * Two sign-ins of one user at once may reach Forgejo in one order and come back in the other. Then the pair that lives
    * is not the one that was stored, and nothing but Forgejo's answer to it can tell.
    */
   readonly #signIns: ExpiringMap<string, readonly UpstreamTokens[]>;
+  /** Codes at Forgejo: it may have killed the pair of any user for one that is on its way here. */
+  #redeeming = 0;
   #settling: Promise<void> | undefined;
   readonly #refreshing = new Map<UserId, Promise<FreshCredential | IdentityFault>>();
 
   constructor(deps: CredentialsDeps) {
     this.#deps = deps;
     this.#signIns = new ExpiringMap({ now: deps.now, ttlMs: DAY, capacity: MAX_REMEMBERED });
+  }
+
+  async redeem(code: string, verifier: string): Promise<UpstreamTokens | IdentityFault> {
+    this.#redeeming += 1;
+    try {
+      const tokens = await this.#deps.identity.redeemCode(code, verifier);
+      if (!isIdentityFault(tokens)) this.#rememberUnidentified(tokens);
+      return tokens;
+    } finally {
+      this.#redeeming -= 1;
+    }
   }
 
   receive(identity: UpstreamIdentity, tokens: UpstreamTokens): SealedCredential {
@@ -70,6 +83,7 @@ export class Credentials implements CredentialKeeper, AsyncDisposable {
   }
 
   remember(identity: UpstreamIdentity, tokens: UpstreamTokens): void {
+    this.#unidentified.delete(tokens);
     const key = keyOf(identity);
     const known = this.#unkept.get(key);
     if (known === undefined || known.tokens.issuedAt < tokens.issuedAt)
@@ -85,7 +99,7 @@ export class Credentials implements CredentialKeeper, AsyncDisposable {
     }
   }
 
-  rememberUnidentified(tokens: UpstreamTokens): void {
+  #rememberUnidentified(tokens: UpstreamTokens): void {
     for (const oldest of this.#unidentified.keys()) {
       if (this.#unidentified.size < MAX_REMEMBERED) break;
       this.#unidentified.delete(oldest);
@@ -172,7 +186,7 @@ export class Credentials implements CredentialKeeper, AsyncDisposable {
       if (next.kind === 'signed_out') {
         // Forgejo may have killed this pair for one that is only remembered.
         await this.settle();
-        if (this.#unidentified.size > 0)
+        if (this.#unidentified.size + this.#redeeming > 0)
           return { kind: 'unreachable', detail: `${next.detail}; a sign-in is not identified yet` };
         const dead = await this.#retire(credential, next.detail);
         // Not retired: someone signed in meanwhile, and that credential lives.

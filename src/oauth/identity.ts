@@ -62,12 +62,12 @@ export interface IdentityProvider {
  * ones of that user and application, so that losing them would log out every client of the user.
  */
 export interface CredentialKeeper {
+  /** Redeems the upstream's code. Until whose tokens they are is known, they are kept in mind. */
+  redeem(code: string, verifier: string): Promise<UpstreamTokens | IdentityFault>;
   /** For the store, sealed. */
   receive(identity: UpstreamIdentity, tokens: UpstreamTokens): SealedCredential;
   /** Stores them, if the user is known; what the store cannot take now is remembered. Never throws. */
   keep(identity: UpstreamIdentity, tokens: UpstreamTokens): Promise<void>;
   /** Remembers what the store could not take: it is stored before the user's next use of any token. */
   remember(identity: UpstreamIdentity, tokens: UpstreamTokens): void;
-  /** Tokens of nobody knows whom: kept as soon as the upstream tells. */
-  rememberUnidentified(tokens: UpstreamTokens): void;
 }

@@ -164,12 +164,11 @@ export class PendingAuthorizations {
   takeUpstreamAnswer(state: string, browser: string | undefined): UpstreamAnswer | Misstep {
     const pending = this.#find(pendingIdOf(state), browser);
     if (isMisstep(pending)) return pending;
-    const { step } = pending;
-    if (step.at === 'consent' || !sameText(step.state, state))
+    if (pending.step.at === 'consent' || !sameText(pending.step.state, state))
       return { misstep: 'state_differs', client: pending.request.client.id };
     // The same answer again, while the first one is looked at.
-    if (step.at === 'completing') return { misstep: 'answered' };
-    return this.#take(pending, step);
+    if (pending.step.at === 'completing') return { misstep: 'answered' };
+    return this.#take(pending, pending.step);
   }
 
   /** Goes on with tokens that were received before, if there are any. */
@@ -239,16 +238,16 @@ export class PendingAuthorizations {
   }
 
   #find(id: string, browser: string | undefined): Pending | Misstep {
-    const isOwners = (owner: Sha256) => browser !== undefined && sameText(owner, sha256(browser));
+    const asking = sha256(browser ?? '');
     const pending = this.#entries.get(id);
     if (pending !== undefined) {
-      return isOwners(pending.browser)
-        ? pending
-        : { misstep: 'browser_differs', client: pending.request.client.id };
+      if (browser !== undefined && sameText(pending.browser, asking)) return pending;
+      return { misstep: 'browser_differs', client: pending.request.client.id };
     }
     // By another click, in another tab, before the browser went back.
     const answered = this.#answered.get(id);
-    return { misstep: answered !== undefined && isOwners(answered) ? 'answered' : 'expired' };
+    const isOwn = browser !== undefined && answered !== undefined && sameText(answered, asking);
+    return { misstep: isOwn ? 'answered' : 'expired' };
   }
 }
 

@@ -162,10 +162,6 @@ export class SignIn {
     return this.#turns.take(browser ?? '', async () => {
       const tokens = await this.#tokensOf(answer, parameters);
       const user = isIdentityFault(tokens) ? tokens : await this.#identify(tokens);
-      // Whoever it was, the tokens may be the only living ones by now.
-      if (!isIdentityFault(tokens) && isIdentityFault(user) && isUndecided(user)) {
-        credentials.rememberUnidentified(tokens);
-      }
       if (!pending.isCurrent(answer.state)) {
         if (!isIdentityFault(tokens) && !isIdentityFault(user)) await credentials.keep(user, tokens);
         return this.#explain('expired', { reason: 'superseded', client: answer.request.client.id });
@@ -181,11 +177,11 @@ export class SignIn {
     { brings }: UpstreamAnswer,
     parameters: Parameters | undefined,
   ): Promise<UpstreamTokens | IdentityFault> {
-    const { identity } = this.#deps;
+    const { identity, credentials } = this.#deps;
     if ('tokens' in brings) return brings.tokens;
     const error = parameters?.get('error');
     if (error !== undefined) return identity.explainError(error, parameters?.get('error_description'));
-    return identity.redeemCode(parameters?.get('code') ?? '', brings.verifier);
+    return credentials.redeem(parameters?.get('code') ?? '', brings.verifier);
   }
 
   /** The code is used up and older tokens are dead: a hiccup here must not cost the user all other sign-ins. */
@@ -287,11 +283,6 @@ export class SignIn {
     const error = { error: 'access_denied', description: `${description} (${id})` };
     return { next: 'redirect', to: responseUrl(request, issuer, error) };
   }
-}
-
-/** What the upstream said does not decide whether these tokens are good for something. */
-function isUndecided({ kind }: IdentityFault): boolean {
-  return kind === 'unreachable' || kind === 'signed_out' || kind === 'misconfigured';
 }
 
 /** For the audit trail. Only the number is for good; a login name that is none is left out. */

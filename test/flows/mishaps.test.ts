@@ -224,6 +224,38 @@ test('an answer that the user made void logs out no other client', async () => {
   await it.assertNobodyHasToSignIn();
 });
 
+describe('a sign-in that another client of the user refreshes in the middle of', () => {
+  test('is waited for: its code is redeemed, and nothing of it is stored yet', async () => {
+    await using it = await setUp();
+    it.stage.forward(2 * HOUR);
+    await it.first.refresh();
+    const callback = await it.toCallback();
+    const asked = it.faults.count(USER);
+    it.faults.slow(300, USER);
+    const signingIn = it.browser.get(callback);
+    await until('the code was redeemed', () => it.faults.count(USER) > asked);
+    assert.equal(await whoami(it.stage, it.first), 'alice');
+    it.faults.clear();
+    assert.ok(hasCode(await signingIn));
+    await it.assertNobodyHasToSignIn();
+  });
+
+  test('is no reason to give up the old tokens while the new ones are on their way', async () => {
+    await using it = await setUp();
+    it.stage.forward(2 * HOUR);
+    await it.first.refresh();
+    const callback = await it.toCallback();
+    const asked = it.faults.count(TOKEN_ENDPOINT);
+    it.faults.late(1000, TOKEN_ENDPOINT);
+    const signingIn = it.browser.get(callback);
+    await until('the code was redeemed', () => it.faults.count(TOKEN_ENDPOINT) > asked);
+    it.faults.clear();
+    assert.equal(await whoami(it.stage, it.first), 'unreachable');
+    assert.ok(hasCode(await signingIn));
+    await it.assertNobodyHasToSignIn();
+  });
+});
+
 describe('two browsers of one user that sign in at once', () => {
   /** How often Forgejo was asked for tokens until `connection` could use them again two hours later. */
   const requestsToRenew = async ({ stage, faults }: Awaited<ReturnType<typeof setUp>>, one: Connection) => {

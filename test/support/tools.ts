@@ -1,7 +1,7 @@
 /** Clients whose tools call Forgejo: whoever is logged out there notices. */
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
-import { clientOf } from '../fixtures/client.js';
+import { clientOf, messagesOf } from '../fixtures/client.js';
 import type { Browser, Page } from './browser.js';
 import { type Connection, type Stage, startStage } from './connection.js';
 import { atCallback, CHALLENGE } from './stage.js';
@@ -28,7 +28,7 @@ export async function whoami(stage: Stage, connection: Connection): Promise<stri
   const opened = await clientOf(mcpUrl, headers).post(body);
   if (opened.status !== 200) return `HTTP ${opened.status}`;
   const session = opened.headers.get('mcp-session-id');
-  const { error } = (await opened.json()) as { error?: { data?: { reason?: string } } };
+  const error = (await messagesOf(opened)).find((message) => message.method === undefined)?.error;
   if (session === null || error !== undefined) return error?.data?.reason ?? 'no session';
   const withSession = { ...headers, 'Mcp-Session-Id': session };
   const answer = await clientOf(mcpUrl, withSession).call('tools/call', { name: 'get_my_user_info' });
