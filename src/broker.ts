@@ -76,15 +76,17 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       log,
     });
     await checkUpstream(identity, log);
-    const credentials = new Credentials({
-      store,
-      identity,
-      keys,
-      // After the request that found it out has had its own answer.
-      onSignedOut: (user) => setImmediate(() => sessions.closeWhere(({ userId }) => userId === user)),
-      now,
-      log,
-    });
+    const credentials = keep(
+      new Credentials({
+        store,
+        identity,
+        keys,
+        // After the request that found it out has had its own answer.
+        onSignedOut: (user) => setImmediate(() => sessions.closeWhere(({ userId }) => userId === user)),
+        now,
+        log,
+      }),
+    );
     const names = config.servers.map(({ name }) => name);
     const resources = {
       origin: publicUrl,
@@ -131,7 +133,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       audit,
       pending,
       identity,
-      sealer: keys,
+      credentials,
       random,
       log,
     });
@@ -190,6 +192,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       assertions.sweep();
       return sessions.closeGone((grants) => store.missingGrants(grants));
     });
+    repeat(MINUTE, stop.signal, log, () => credentials.settle());
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
     const server = await listen(app, config.listen, { idleMs: (limits.requestSeconds + 60) * SECOND });
     stop.signal.addEventListener('abort', () => server.stopListening(), { once: true });
