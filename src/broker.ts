@@ -82,16 +82,18 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       log,
     });
     await checkUpstream(identity, log);
-    const credentials = new Credentials({
-      store,
-      identity,
-      keys,
-      // After the request that found it out has had its own answer.
-      onSignedOut: (user) => setImmediate(() => sessions.closeWhere(({ userId }) => userId === user)),
-      metrics,
-      now,
-      log,
-    });
+    const credentials = keep(
+      new Credentials({
+        store,
+        identity,
+        keys,
+        // After the request that found it out has had its own answer.
+        onSignedOut: (user) => setImmediate(() => sessions.closeWhere(({ userId }) => userId === user)),
+        metrics,
+        now,
+        log,
+      }),
+    );
     const names = config.servers.map(({ name }) => name);
     const resources = {
       origin: publicUrl,
@@ -138,7 +140,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       audit,
       pending,
       identity,
-      sealer: keys,
+      credentials,
       random,
       log,
     });
@@ -203,6 +205,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       return sessions.closeGone((grants) => store.missingGrants(grants));
     });
     repeat(MINUTE, stop.signal, log, () => sessions.save());
+    repeat(MINUTE, stop.signal, log, () => credentials.settle());
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
     repeat(60 * MINUTE, stop.signal, log, () => sessions.sweep());
     if (config.metricsListen !== undefined) {

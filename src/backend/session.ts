@@ -267,7 +267,9 @@ export class Session {
     this.#opening = undefined;
     this.close(error);
     const { id, answer, exchange } = opening;
-    void exchange.end(answer === undefined || isResult(answer) ? errorAnswer(id, error) : underId(id, answer));
+    void exchange.end(
+      answer === undefined || isResult(answer) ? errorAnswer(id, error) : underId(id, answer),
+    );
   }
 
   /** What has to be noticed of an answer besides passing it on. Most requests pay nothing for it. */

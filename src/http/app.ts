@@ -8,7 +8,7 @@ import type { AdvertisedFeatures } from '../oauth/metadata.js';
 import type { Resources } from '../oauth/resources.js';
 import { type AllowedOrigins, hostGuard, originGuard, securityHeaders } from './guards.js';
 import { healthRoutes, type Readiness } from './health.js';
-import { busyPage, homePage, incidentPage, renderPage, type Upstream } from './pages.js';
+import { busyPage, homePage, incidentPage, renderPage, type Upstream, unavailablePage } from './pages.js';
 import { RATE_LIMITS, type RefuseTooMany, rateLimit, tooManyRequests } from './rate-limits.js';
 import { countRequests } from './request-metrics.js';
 import { type SignInRoutesDeps, signInRoutes } from './sign-in.js';
@@ -39,7 +39,7 @@ const LIMITED_PATHS: Readonly<Record<keyof typeof RATE_LIMITS, readonly string[]
   token: ['/oauth/token', '/token', '/oauth/revoke', '/revoke', '/oauth/introspect'],
 };
 
-const RETRY_SECONDS = '5';
+const RETRY_SECONDS = 5;
 
 /** Paths that take tokens and never cookies: any page may call them, so they speak CORS. */
 const TOKEN_PATHS = [
@@ -104,12 +104,14 @@ function failed(
     return c.json({ jsonrpc: '2.0', id: null, error }, 500);
   }
   if (['/oauth/authorize', '/oauth/consent', '/oauth/callback', '/authorize', '/'].includes(path)) {
-    return renderPage(c, 500, incidentPage(incident, upstream));
+    if (!passing) return renderPage(c, 500, incidentPage(incident, upstream));
+    c.header('Retry-After', String(RETRY_SECONDS));
+    return renderPage(c, 503, unavailablePage(RETRY_SECONDS, incident, upstream));
   }
   c.header('Cache-Control', 'no-store');
   const error_description = `Internal error (${incident}).`;
   if (!passing) return c.json({ error: 'server_error', error_description }, 500);
   // The SDKs answer a `server_error` with a new sign-in; this code they report, and keep their tokens.
-  c.header('Retry-After', RETRY_SECONDS);
+  c.header('Retry-After', String(RETRY_SECONDS));
   return c.json({ error: 'temporarily_unavailable', error_description }, 503);
 }

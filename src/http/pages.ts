@@ -59,7 +59,7 @@ const STYLE_SOURCE = `'sha256-${createHash('sha256').update(STYLE).digest('base6
 /** Sends a page with its policy. */
 export async function renderPage(
   c: Context,
-  status: 200 | 400 | 404 | 429 | 500 | 502,
+  status: 200 | 400 | 404 | 429 | 500 | 502 | 503,
   page: Page,
 ): Promise<Response> {
   const forms = ["'self'", ...(page.formTargets ?? [])].join(' ');
@@ -256,21 +256,27 @@ export function explanationPage(
   return {
     title,
     footer: aboutBroker(upstream),
-    body: html`${paragraphs.map((text) => html`<p>${text}</p>`)}${problem === 'expired' || problem === 'answered' ? restart : ''}${
-      audit === undefined
-        ? ''
-        : html`<p class="muted">If you ask the operator about it, quote <code>${audit}</code>.</p>`
-    }`,
+    body: html`${paragraphs.map((text) => html`<p>${text}</p>`)}${problem === 'expired' || problem === 'answered' ? restart : ''}${quotation(audit)}`,
   };
 }
 
-export function returnPage(to: string, description: string, upstream: Upstream): Page {
+export function returnPage(
+  { to, description, audit }: Extract<SignInStep, { next: 'offer_return' }>,
+  upstream: Upstream,
+): Page {
   return {
     title: 'The request is refused',
     footer: aboutBroker(upstream),
     body: html`<p>The application sent a request that this broker cannot grant: ${description}.</p>
-<p>You can return to it at <a href="${to}" rel="noreferrer">${new URL(to).host || new URL(to).protocol}</a>, if that is where you came from.</p>`,
+<p>You can return to it at <a href="${to}" rel="noreferrer">${new URL(to).host || new URL(to).protocol}</a>, if that is where you came from.</p>${quotation(audit)}`,
   };
+}
+
+/** An event of the audit trail, for the user to name. */
+function quotation(audit: string | undefined): Markup | string {
+  return audit === undefined
+    ? ''
+    : html`<p class="muted">If you ask the operator about it, quote <code>${audit}</code>.</p>`;
 }
 
 export function busyPage(seconds: number, upstream: Upstream): Page {
@@ -287,6 +293,16 @@ export function incidentPage(incident: string, upstream: Upstream): Page {
     footer: aboutBroker(upstream),
     body: html`<p>It is nothing that you did. Wait a minute, then start again in your application.</p>
 <p class="muted">If it happens again, give the operator this number: <code>${incident}</code>.</p>`,
+  };
+}
+
+/** The store is locked or has no room: the same request may work in a moment. */
+export function unavailablePage(seconds: number, incident: string, upstream: Upstream): Page {
+  return {
+    title: 'This broker is busy',
+    footer: aboutBroker(upstream),
+    body: html`<p>It is nothing that you did, and nothing is lost. Wait ${seconds} seconds, then reload this page.</p>
+<p class="muted">If it goes on, give the operator this number: <code>${incident}</code>.</p>`,
   };
 }
 

@@ -84,7 +84,7 @@ export function clientAddress(
 }
 
 /** An IPv6 user has a whole /64. */
-function networkOf(address: string): string {
+export function networkOf(address: string): string {
   if (!isIPv6(address)) return address;
   const [head = '', tail] = address.split('::');
   const left = head === '' ? [] : head.split(':');

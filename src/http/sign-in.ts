@@ -1,11 +1,13 @@
 /** What the browser sees of a sign-in: authorize, consent, callback. It decides nothing: it reads, asks, and renders. */
+import type { BlockList } from 'node:net';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { getCookie, setCookie } from 'hono/cookie';
 import { type Randomness, randomToken } from '../base/ids.js';
 import { isFault } from '../oauth/fault.js';
 import { parseParameters } from '../oauth/parameters.js';
-import type { SignIn, SignInStep } from '../oauth/sign-in.js';
+import type { FormProblem, SignIn, SignInStep } from '../oauth/sign-in.js';
+import type { NodeEnv } from './app.js';
 import {
   consentPage,
   explanationPage,
@@ -14,18 +16,21 @@ import {
   type Upstream,
   upstreamFailedPage,
 } from './pages.js';
+import { clientAddress, networkOf } from './rate-limits.js';
 
 export interface SignInRoutesDeps {
   readonly publicUrl: string;
   readonly upstream: Upstream;
   readonly signIn: SignIn;
+  readonly trustedProxies: BlockList;
   readonly random: Randomness;
 }
 
 const MAX_FORM_BYTES = 16 * 1024;
 
-export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRoutesDeps): Hono {
-  const routes = new Hono();
+export function signInRoutes(deps: SignInRoutesDeps): Hono<NodeEnv> {
+  const { publicUrl, upstream, signIn, trustedProxies, random } = deps;
+  const routes = new Hono<NodeEnv>();
   const secure = publicUrl.startsWith('https:');
   const cookie = secure ? '__Host-fjmcp_browser' : 'fjmcp_browser';
 
@@ -47,7 +52,7 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
         // 303, never 307: the answer to a POST must not be posted on to the client.
         return c.redirect(step.to, 303);
       case 'offer_return':
-        return renderPage(c, 400, returnPage(step.to, step.description, upstream));
+        return renderPage(c, 400, returnPage(step, upstream));
       case 'consent':
         return renderPage(c, 200, consentPage(step.form, upstream));
       case 'upstream_failed':
@@ -61,17 +66,17 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
     }
   };
 
-  routes.on('GET', ['/oauth/authorize', '/authorize'], async (c) =>
-    render(c, await signIn.authorize(new URL(c.req.url).searchParams, ensureBrowser(c))),
-  );
-
-  const limit = bodyLimit({
-    maxSize: MAX_FORM_BYTES,
-    onError: (c) => render(c, { next: 'explain', problem: 'request_malformed' }),
+  routes.on('GET', ['/oauth/authorize', '/authorize'], async (c) => {
+    const origin = { browser: ensureBrowser(c), network: networkOf(clientAddress(c, trustedProxies)) };
+    return render(c, await signIn.authorize(new URL(c.req.url).searchParams, origin));
   });
+
+  const refuse = async (c: Context, problem: FormProblem) => render(c, await signIn.refuseForm(problem));
+  const limit = bodyLimit({ maxSize: MAX_FORM_BYTES, onError: (c) => refuse(c, 'form_too_large') });
   routes.post('/oauth/consent', limit, async (c) => {
     const form = parseParameters(new URLSearchParams(await c.req.text()));
-    if (isFault(form) || isForeign(c)) return render(c, { next: 'explain', problem: 'request_malformed' });
+    if (isFault(form)) return refuse(c, 'form_malformed');
+    if (isForeign(c)) return refuse(c, 'form_foreign');
     return render(c, await signIn.consent(form, browserOf(c)));
   });
 

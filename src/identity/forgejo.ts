@@ -39,6 +39,8 @@ const MAX_ORG_PAGES = 100;
 
 const versionBody = z.object({ version: z.string() });
 const userBody = z.object({ id: z.number().int(), login: z.string().min(1) });
+/** OpenID Connect Core 5.3.2, as Forgejo answers it. */
+const userinfoBody = z.object({ sub: z.string().min(1), preferred_username: z.string() });
 const orgsBody = z.array(z.object({ name: z.string() }));
 const errorBody = z.object({ error: z.string(), error_description: z.string().optional() });
 
@@ -53,6 +55,13 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
       maxBytes: MAX_ANSWER_BYTES,
     });
 
+  /** Of two pairs the later one lives, so no two are received at once, and none before an earlier one. */
+  let latest = 0;
+  const receivedAt = () => {
+    latest = Math.max(now(), latest + 1);
+    return latest;
+  };
+
   async function requestTokens(form: Record<string, string>): Promise<UpstreamTokens | IdentityFault> {
     const basic = Buffer.from(`${clientId}:${clientSecret.reveal()}`).toString('base64');
     const answer = await guardedFetch(`${url}/login/oauth/access_token`, {
@@ -66,7 +75,21 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
       timeoutMs,
       maxBytes: MAX_ANSWER_BYTES,
     });
-    return isFailure(answer) ? unreachable(failed(answer)) : readTokens(answer, now());
+    return isFailure(answer) ? unreachable(failed(answer)) : readTokens(answer, receivedAt());
+  }
+
+  /** Whose account it is that the API refuses. From 16 on this endpoint answers for barred accounts too. */
+  async function whoIs(token: Secret): Promise<UpstreamIdentity | undefined> {
+    const answer = await guardedFetch(`${url}/login/oauth/userinfo`, {
+      headers: { Accept: 'application/json', Authorization: `Bearer ${token.reveal()}` },
+      timeoutMs,
+      maxBytes: MAX_ANSWER_BYTES,
+    });
+    if (isFailure(answer)) return undefined;
+    const user = userinfoBody.safeParse(answer.status === 200 ? parseJson(answer.text) : undefined);
+    return user.success
+      ? { issuer: url, subject: user.data.sub, login: user.data.preferred_username }
+      : undefined;
   }
 
   async function organisationsOf(token: Secret): Promise<readonly string[] | IdentityFault> {
@@ -142,11 +165,15 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
       if (isFailure(answer)) return unreachable(failed(answer));
       // Classified by status alone: the texts are localised, differ by version, and repeat the token.
       if (answer.status === 401) return { kind: 'signed_out', detail: '/api/v1/user: status 401' };
-      if (answer.status === 403) return { kind: 'barred', detail: '/api/v1/user: status 403' };
+      if (answer.status === 403) {
+        return { kind: 'barred', detail: '/api/v1/user: status 403', user: await whoIs(accessToken) };
+      }
       const user = userBody.safeParse(answer.status === 200 ? parseJson(answer.text) : undefined);
       if (!user.success) return unreachable(`/api/v1/user: status ${answer.status}`);
       const { id, login } = user.data;
-      return (await checkAllowed(login, accessToken)) ?? { issuer: url, subject: String(id), login };
+      const identity = { issuer: url, subject: String(id), login };
+      const refused = await checkAllowed(login, accessToken);
+      return refused === undefined ? identity : { ...refused, user: identity };
     },
 
     explainError(error, description): IdentityFault {

@@ -2,7 +2,7 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { type Randomness, sha256 } from '../base/ids.js';
 import { Secret } from '../base/secret.js';
-import type { CredentialSealer, UpstreamTokens } from '../oauth/identity.js';
+import type { UpstreamTokens } from '../oauth/identity.js';
 import type { Credential, SealedCredential, UpstreamIdentity } from '../oauth/ports.js';
 
 const IV_BYTES = 12;
@@ -20,7 +20,7 @@ interface RingKey {
   readonly key: Buffer;
 }
 
-export class KeyRing implements CredentialSealer {
+export class KeyRing {
   readonly #keys: readonly RingKey[];
   readonly #random: Randomness;
 

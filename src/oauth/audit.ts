@@ -43,6 +43,9 @@ export interface AuditStore {
 
 export type Audit = (kind: AuditKind, subject: AuditSubject) => Promise<AuditId>;
 
+/** Anybody can cause refusals, of clients made up as they go: above this many a minute, those of all clients share rows. */
+const REFUSAL_ROWS_PER_MINUTE = 100;
+
 export function createAudit(deps: {
   readonly store: AuditStore;
   readonly log: Log;
@@ -52,24 +55,28 @@ export function createAudit(deps: {
   const { store, log, now, random } = deps;
   const refusals = new ExpiringMap<string, AuditId>({ now, ttlMs: MINUTE, capacity: 10_000 });
   return async (kind, subject) => {
-    // Anybody can cause refusals: the same one again within a minute is logged, and shares its row.
-    const sameness = kind.endsWith('.refused')
-      ? `${kind}\n${subject.reason}\n${subject.reason === 'client_unknown' ? '' : subject.client}`
-      : undefined;
-    const known = sameness === undefined ? undefined : refusals.get(sameness);
-    if (known !== undefined) {
-      log.info(kind, { audit: known, ...subject });
-      return known;
-    }
-    const event: AuditEvent = { id: randomId<AuditId>(random, 'au_'), kind, at: now(), ...subject };
-    log.info(kind, { audit: event.id, ...subject });
+    const isRefusal = kind.endsWith('.refused');
+    if (isRefusal) refusals.sweep();
+    const kept = isRefusal && refusals.size >= REFUSAL_ROWS_PER_MINUTE ? inFlood(subject) : subject;
+    // The same refusal again within a minute is logged, and shares its row.
+    const sameness = `${kind}\n${kept.reason}\n${kept.reason === 'client_unknown' ? '' : kept.client}`;
+    const known = isRefusal ? refusals.get(sameness) : undefined;
+    const id = known ?? randomId<AuditId>(random, 'au_');
+    log.info(kind, { audit: id, ...subject });
+    if (known !== undefined) return known;
+    if (isRefusal) refusals.set(sameness, id);
+    const event: AuditEvent = { id, kind, at: now(), ...kept };
     try {
       await store.addAuditEvent(event);
     } catch (error) {
       // What happened has happened: it stands in the log, and its own answer must not be lost with the row.
       log.error('audit.lost', { audit: event.id, kind, error: describeError(error) });
     }
-    if (sameness !== undefined) refusals.set(sameness, event.id);
-    return event.id;
+    return id;
   };
+}
+
+/** Without whatever a stranger can vary: what is left are as many rows as we have words. */
+function inFlood({ reason }: AuditSubject): AuditSubject {
+  return { reason: reason?.split(':')[0] };
 }

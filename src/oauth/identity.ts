@@ -34,6 +34,8 @@ export interface IdentityFault {
   readonly kind: IdentityFaultKind;
   /** For the operator's log. Never holds a token. */
   readonly detail: string;
+  /** Whom it is about, when the upstream refuses the account and says whose it is. */
+  readonly user?: UpstreamIdentity | undefined;
 }
 
 export function isIdentityFault<T extends object>(value: T | IdentityFault): value is IdentityFault {
@@ -57,6 +59,17 @@ export interface IdentityProvider {
   explainError(error: string, description: string | undefined): IdentityFault;
 }
 
-export interface CredentialSealer {
-  seal(identity: UpstreamIdentity, tokens: UpstreamTokens): SealedCredential;
+/**
+ * Who has the tokens of a sign-in from the moment they are received, whatever fails next. The upstream killed all older
+ * ones of that user and application, so that losing them would log out every client of the user.
+ */
+export interface CredentialKeeper {
+  /** Redeems the upstream's code. Until whose tokens they are is known, they are kept in mind. */
+  redeem(code: string, verifier: string): Promise<UpstreamTokens | IdentityFault>;
+  /** For the store, sealed. */
+  receive(identity: UpstreamIdentity, tokens: UpstreamTokens): SealedCredential;
+  /** Stores them, if the user is known; what the store cannot take now is remembered. Never throws. */
+  keep(identity: UpstreamIdentity, tokens: UpstreamTokens): Promise<void>;
+  /** Remembers what the store could not take: it is stored before the user's next use of any token. */
+  remember(identity: UpstreamIdentity, tokens: UpstreamTokens): void;
 }

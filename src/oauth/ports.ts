@@ -96,8 +96,8 @@ export interface OAuthStore {
    *  credential, when the client is gone. */
   recordSignIn(signIn: SignIn): Promise<UserId | undefined>;
 
-  /** Keeps the upstream pair of a sign-in that came to nothing: of a known user it is now the only living one. */
-  keepCredential(identity: UpstreamIdentity, credential: SealedCredential): Promise<void>;
+  /** Who this is here, if anybody. */
+  findUser(identity: UpstreamIdentity): Promise<UserId | undefined>;
 
   findCode(hash: Sha256): Promise<Code | undefined>;
   /** Uses the code up and saves its tokens. A code used before revokes everything it gave (RFC 6749 §4.1.2). */
@@ -130,6 +130,8 @@ export interface ProbedStore {
 }
 
 export interface CredentialStore {
+  /** Keeps the upstream pair of a sign-in that came to nothing: of a known user it is now the only living one. */
+  keepCredential(identity: UpstreamIdentity, credential: SealedCredential): Promise<void>;
   /** How many living credentials are sealed under each key. */
   countCredentialsByKey(): Promise<ReadonlyMap<string, number>>;
   findCredential(userId: UserId): Promise<Credential | undefined>;

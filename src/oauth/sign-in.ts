@@ -5,7 +5,7 @@
  */
 import { type Randomness, randomId, type UserId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
-import type { Audit, AuditId } from './audit.js';
+import type { Audit, AuditId, AuditKind, AuditSubject } from './audit.js';
 import {
   type AuthorizationRequest,
   isRefusal,
@@ -17,14 +17,21 @@ import type { ClientRegistry } from './client-registry.js';
 import type { Client } from './clients.js';
 import { isFault } from './fault.js';
 import {
-  type CredentialSealer,
+  type CredentialKeeper,
   type IdentityFault,
   type IdentityProvider,
   isIdentityFault,
   type UpstreamTokens,
 } from './identity.js';
 import { type Parameters, parseParameters } from './parameters.js';
-import { type ConsentForm, type PendingAuthorizations, type PendingId, pendingIdOf } from './pending.js';
+import {
+  type ConsentForm,
+  isMisstep,
+  type Misstep,
+  type Origin,
+  type PendingAuthorizations,
+  type UpstreamAnswer,
+} from './pending.js';
 import { PINNED_DOCUMENTS } from './pinned-documents.js';
 import type { OAuthStore, UpstreamIdentity } from './ports.js';
 import { isLoopback } from './redirect-uris.js';
@@ -32,14 +39,21 @@ import type { Resources } from './resources.js';
 import type { Tokens } from './tokens.js';
 import { Turns } from './turns.js';
 
+type Problem = ShownReason | 'request_malformed' | 'expired' | 'answered' | 'scope_conflict';
+
 export type SignInStep =
   | { readonly next: 'consent'; readonly form: ConsentForm }
   | { readonly next: 'redirect'; readonly to: string }
   /** A refusal for a client that nobody vouches for: the user decides whether to go where it wants the answer. */
-  | { readonly next: 'offer_return'; readonly to: string; readonly description: string }
+  | {
+      readonly next: 'offer_return';
+      readonly to: string;
+      readonly description: string;
+      readonly audit: AuditId;
+    }
   | {
       readonly next: 'explain';
-      readonly problem: ShownReason | 'request_malformed' | 'expired' | 'answered' | 'scope_conflict';
+      readonly problem: Problem;
       /** For the user to quote to the operator. */
       readonly audit?: AuditId;
     }
@@ -49,6 +63,9 @@ export type SignInStep =
       readonly fault: IdentityFault;
       readonly form: ConsentForm | undefined;
     };
+
+/** A consent that is refused before anything in it is looked at. */
+export type FormProblem = 'form_malformed' | 'form_too_large' | 'form_foreign';
 
 const IDENTIFY_ATTEMPTS = 3;
 
@@ -61,7 +78,7 @@ export interface SignInDeps {
   readonly audit: Audit;
   readonly pending: PendingAuthorizations;
   readonly identity: IdentityProvider;
-  readonly sealer: CredentialSealer;
+  readonly credentials: CredentialKeeper;
   readonly random: Randomness;
   readonly log: Log;
 }
@@ -74,30 +91,30 @@ export class SignIn {
     this.#deps = deps;
   }
 
-  /** `GET /oauth/authorize`, from the browser whose cookie value is `browser`. */
-  async authorize(query: URLSearchParams, browser: string): Promise<SignInStep> {
+  /** `GET /oauth/authorize`. */
+  async authorize(query: URLSearchParams, origin: Origin): Promise<SignInStep> {
     const { clients, resources, pending, issuer, audit } = this.#deps;
     const parameters = parseParameters(query);
-    if (isFault(parameters)) return { next: 'explain', problem: 'request_malformed' };
+    if (isFault(parameters)) {
+      const { reason } = parameters;
+      return this.#explain('request_malformed', { reason }, 'authorization.refused');
+    }
     const clientId = parameters.get('client_id');
     const client = clientId === undefined ? undefined : await clients.find(clientId);
     const request = parseAuthorizationRequest(parameters, client, resources);
-    if (!isRefusal(request)) return { next: 'consent', form: pending.open(request, browser) };
+    if (!isRefusal(request)) return { next: 'consent', form: pending.open(request, origin) };
     if (request.refuse === 'show') {
       const { reason } = request;
-      return {
-        next: 'explain',
-        problem: reason,
-        audit: await audit('authorization.refused', { reason, client: clientId?.slice(0, 200) }),
-      };
+      const subject = { reason, client: clientId?.slice(0, 200) };
+      return this.#explain(reason, subject, 'authorization.refused');
     }
     const { target, error, description } = request;
-    await audit('authorization.refused', { reason: error, client: client?.id });
+    const id = await audit('authorization.refused', { reason: error, client: client?.id });
     const to = responseUrl(target, issuer, { error, description });
     // RFC 9700 §4.11.2: sent on at once, a stranger's client would make us an open redirector.
     return client !== undefined && (isVouchedFor(client) || isLoopback(target.redirectUri))
       ? { next: 'redirect', to }
-      : { next: 'offer_return', to, description };
+      : { next: 'offer_return', to, description, audit: id };
   }
 
   /** `POST /oauth/consent`. */
@@ -105,11 +122,13 @@ export class SignIn {
     const { pending, identity, log } = this.#deps;
     const id = form.get('pending') ?? '';
     const asked = pending.consented(id, form.get('csrf') ?? '', browser);
-    if (asked === undefined) return this.#over(id, browser);
+    if (isMisstep(asked)) return this.#explainMisstep(asked);
     if (form.get('decision') !== 'continue') {
       pending.close(asked.id);
       return this.#deny(asked.request, 'cancelled', 'The user did not allow it.');
     }
+    const resumed = pending.resume(asked.id);
+    if (resumed !== undefined) return this.#finish(resumed, browser);
     const unfit = await identity.check();
     if (unfit !== undefined) {
       log.warn('upstream.failed', { step: 'check', kind: unfit.kind, detail: unfit.detail });
@@ -121,85 +140,92 @@ export class SignIn {
     }
     const verifier = identity.createVerifier();
     const state = pending.awaitUpstream(asked.id, verifier);
-    if (state === undefined) return this.#over(id, browser);
+    if (state === undefined) return this.#explainMisstep({ misstep: 'expired' });
     return { next: 'redirect', to: identity.authorizationUrl(state, verifier) };
+  }
+
+  refuseForm(reason: FormProblem): Promise<SignInStep> {
+    return this.#explain('request_malformed', { reason });
   }
 
   /** `GET /oauth/callback`: the upstream's answer, carried by the browser. */
   async callback(query: URLSearchParams, browser: string | undefined): Promise<SignInStep> {
-    const { pending } = this.#deps;
     const parameters = parseParameters(query);
-    if (isFault(parameters)) return { next: 'explain', problem: 'request_malformed' };
-    const state = parameters.get('state') ?? '';
-    const answered = pending.takeUpstreamAnswer(state, browser);
-    if (answered === undefined) return this.#over(pendingIdOf(state), browser);
-    const { id, request, verifier } = answered;
-    // The newest tokens must be stored last: Forgejo has killed all older ones of this user.
+    if (isFault(parameters)) return this.#explain('request_malformed', { reason: 'callback_malformed' });
+    const answer = this.#deps.pending.takeUpstreamAnswer(parameters.get('state') ?? '', browser);
+    return isMisstep(answer) ? this.#explainMisstep(answer) : this.#finish(answer, browser, parameters);
+  }
+
+  /** From the upstream's answer to the client's. One at a time for each browser: the newest tokens come last. */
+  #finish(answer: UpstreamAnswer, browser: string | undefined, parameters?: Parameters): Promise<SignInStep> {
+    const { pending, credentials } = this.#deps;
     return this.#turns.take(browser ?? '', async () => {
-      const signedIn = await this.#askUpstream(parameters, verifier);
-      if (!pending.isCurrent(state)) {
-        // The answer is void, but its tokens are the only living ones now.
-        if (!isIdentityFault(signedIn)) await this.#keep(signedIn.user, signedIn.tokens);
-        return this.#over(id, browser);
+      const tokens = await this.#tokensOf(answer, parameters);
+      const user = isIdentityFault(tokens) ? tokens : await this.#identify(tokens);
+      if (!pending.isCurrent(answer.state)) {
+        if (!isIdentityFault(tokens) && !isIdentityFault(user)) await credentials.keep(user, tokens);
+        return this.#explain('expired', { reason: 'superseded', client: answer.request.client.id });
       }
-      if (isIdentityFault(signedIn)) return this.#upstreamFailed(signedIn, id, request);
-      pending.close(id);
-      return this.#complete(request, signedIn.user, signedIn.tokens);
+      if (isIdentityFault(tokens)) return this.#upstreamFailed(tokens, answer);
+      return isIdentityFault(user)
+        ? this.#upstreamFailed(user, answer, tokens)
+        : this.#complete(answer, user, tokens);
     });
   }
 
-  async #askUpstream(
-    parameters: Parameters,
-    verifier: string,
-  ): Promise<{ readonly user: UpstreamIdentity; readonly tokens: UpstreamTokens } | IdentityFault> {
-    const { identity } = this.#deps;
-    const error = parameters.get('error');
-    if (error !== undefined) return identity.explainError(error, parameters.get('error_description'));
-    const tokens = await identity.redeemCode(parameters.get('code') ?? '', verifier);
-    if (isIdentityFault(tokens)) return tokens;
-    // The code is used up and older tokens are dead: a hiccup here must not cost the user all other sign-ins.
+  async #tokensOf(
+    { brings }: UpstreamAnswer,
+    parameters: Parameters | undefined,
+  ): Promise<UpstreamTokens | IdentityFault> {
+    const { identity, credentials } = this.#deps;
+    if ('tokens' in brings) return brings.tokens;
+    const error = parameters?.get('error');
+    if (error !== undefined) return identity.explainError(error, parameters?.get('error_description'));
+    return credentials.redeem(parameters?.get('code') ?? '', brings.verifier);
+  }
+
+  /** The code is used up and older tokens are dead: a hiccup here must not cost the user all other sign-ins. */
+  async #identify(tokens: UpstreamTokens): Promise<UpstreamIdentity | IdentityFault> {
     for (let attempt = 1; ; attempt += 1) {
-      const user = await identity.identify(tokens.access);
-      if (!isIdentityFault(user)) return { user, tokens };
-      if (user.kind !== 'unreachable' || attempt === IDENTIFY_ATTEMPTS) return user;
+      const user = await this.#deps.identity.identify(tokens.access);
+      if (!isIdentityFault(user) || user.kind !== 'unreachable' || attempt === IDENTIFY_ATTEMPTS) return user;
     }
   }
 
-  /** Nothing can be done with it any more: it was answered, or its time is over. */
-  #over(id: string, browser: string | undefined): SignInStep {
-    const answered = this.#deps.pending.isAnswered(id, browser);
-    return { next: 'explain', problem: answered ? 'answered' : 'expired' };
-  }
-
-  #keep(user: UpstreamIdentity, tokens: UpstreamTokens): Promise<void> {
-    const { store, sealer } = this.#deps;
-    return store.keepCredential(user, sealer.seal(user, tokens));
-  }
-
   async #complete(
-    request: AuthorizationRequest,
+    { id, state, request }: UpstreamAnswer,
     user: UpstreamIdentity,
     tokens: UpstreamTokens,
   ): Promise<SignInStep> {
-    const { store, sealer, random, issuer, audit } = this.#deps;
+    const { store, pending, credentials, random, issuer, audit } = this.#deps;
     const { grant, code, text } = this.#deps.tokens.issueCode(request);
-    const userId = await store.recordSignIn({
-      newUserId: randomId<UserId>(random, 'us_'),
-      identity: user,
-      client: request.client,
-      credential: sealer.seal(user, tokens),
-      grant,
-      code,
-    });
-    if (userId === undefined) return { next: 'explain', problem: 'client_unknown' };
-    await audit('grant.made', { user: userId, client: request.client.id, grant: grant.id });
+    let userId: UserId | undefined;
+    try {
+      userId = await store.recordSignIn({
+        newUserId: randomId<UserId>(random, 'us_'),
+        identity: user,
+        client: request.client,
+        credential: credentials.receive(user, tokens),
+        grant,
+        code,
+      });
+    } catch (error) {
+      // The store's failure, not the user's: the same page asked for again goes on from here.
+      credentials.remember(user, tokens);
+      pending.hold(state, tokens);
+      throw error;
+    }
+    pending.close(id);
+    const client = request.client.id;
+    if (userId === undefined) return this.#explain('client_unknown', { reason: 'client_unknown', client });
+    await audit('grant.made', { user: userId, client, grant: grant.id });
     return { next: 'redirect', to: responseUrl(request, issuer, { code: text }) };
   }
 
   async #upstreamFailed(
     fault: IdentityFault,
-    id: PendingId,
-    request: AuthorizationRequest,
+    { id, state, request }: UpstreamAnswer,
+    tokens?: UpstreamTokens,
   ): Promise<SignInStep> {
     const { pending, log } = this.#deps;
     log.warn('upstream.failed', { step: 'callback', kind: fault.kind, detail: fault.detail });
@@ -210,29 +236,58 @@ export class SignIn {
       case 'barred':
       case 'not_allowed':
         pending.close(id);
-        return this.#deny(request, fault.kind, 'This Forgejo account may not be used here.');
+        return this.#deny(request, fault.kind, 'This Forgejo account may not be used here.', fault.user);
       case 'scope_conflict':
         pending.close(id);
-        return {
-          next: 'explain',
-          problem: 'scope_conflict',
-          audit: await this.#deps.audit('sign_in.refused', { reason: fault.kind, client: request.client.id }),
-        };
+        return this.#explain('scope_conflict', { reason: fault.kind, client: request.client.id });
       case 'misconfigured':
         // Trying again cannot help before the operator has acted.
         pending.close(id);
         return { next: 'upstream_failed', fault, form: undefined };
       case 'signed_out':
-      case 'unreachable':
-        return { next: 'upstream_failed', fault, form: pending.reopen(id) };
+        return { next: 'upstream_failed', fault, form: pending.reopen(state) };
+      case 'unreachable': {
+        const form = tokens === undefined ? pending.reopen(state) : pending.hold(state, tokens);
+        return { next: 'upstream_failed', fault, form };
+      }
     }
   }
 
-  async #deny(request: AuthorizationRequest, reason: string, description: string): Promise<SignInStep> {
-    const { issuer, audit } = this.#deps;
-    await audit('sign_in.refused', { reason, client: request.client.id });
-    return { next: 'redirect', to: responseUrl(request, issuer, { error: 'access_denied', description }) };
+  async #explainMisstep({ misstep, client }: Misstep): Promise<SignInStep> {
+    // No refusal: what was asked for has been done.
+    if (misstep === 'answered') return { next: 'explain', problem: 'answered' };
+    return this.#explain('expired', { reason: misstep, client });
   }
+
+  async #explain(
+    problem: Problem,
+    subject: AuditSubject,
+    kind: AuditKind = 'sign_in.refused',
+  ): Promise<SignInStep> {
+    return { next: 'explain', problem, audit: await this.#deps.audit(kind, subject) };
+  }
+
+  async #deny(
+    request: AuthorizationRequest,
+    reason: string,
+    description: string,
+    account?: UpstreamIdentity,
+  ): Promise<SignInStep> {
+    const { issuer, audit, store } = this.#deps;
+    const client = request.client.id;
+    const id = await audit('sign_in.refused', {
+      reason: account === undefined ? reason : `${reason}: ${nameOf(account)}`,
+      client,
+      user: account && (await store.findUser(account)),
+    });
+    const error = { error: 'access_denied', description: `${description} (${id})` };
+    return { next: 'redirect', to: responseUrl(request, issuer, error) };
+  }
+}
+
+/** For the audit trail. Only the number is for good; a login name that is none is left out. */
+function nameOf({ subject, login }: UpstreamIdentity): string {
+  return `Forgejo user ${subject}${/^[\w.-]{1,100}$/.test(login) ? ` (${login})` : ''}`;
 }
 
 /** Whether the operator made this client, or we know it by name. Anybody can register one, or publish a document. */

@@ -81,11 +81,12 @@ export function openSqliteStore(path: string): SqliteStore {
 
     recordSignIn: async (signIn) => write((tx) => recordSignIn(tx, signIn)),
 
-    async keepCredential({ issuer, subject }: UpstreamIdentity, credential: SealedCredential): Promise<void> {
+    findUser: async (identity) => findUser(db, identity),
+
+    async keepCredential(identity: UpstreamIdentity, credential: SealedCredential): Promise<void> {
       write((tx) => {
-        const known = and(eq(users.issuer, issuer), eq(users.subject, subject));
-        const user = tx.select({ id: users.id }).from(users).where(known).get();
-        if (user !== undefined) saveCredential(tx, user.id, credential);
+        const user = findUser(tx, identity);
+        if (user !== undefined) saveCredential(tx, user, credential);
       });
     },
 
@@ -191,6 +192,11 @@ function tokenQuery(db: Sqlite, kind: 'access' | 'refresh') {
     .where(and(eq(tokens.hash, sql.placeholder('hash')), eq(tokens.kind, kind)))
     .prepare();
   return (hash: Sha256): TokenRecord | undefined => statement.get({ hash });
+}
+
+function findUser(db: Sqlite | Transaction, { issuer, subject }: UpstreamIdentity): UserId | undefined {
+  const known = and(eq(users.issuer, issuer), eq(users.subject, subject));
+  return db.select({ id: users.id }).from(users).where(known).get()?.id;
 }
 
 function recordSignIn(tx: Transaction, signIn: SignIn): UserId | undefined {

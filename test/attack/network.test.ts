@@ -6,6 +6,7 @@ import { isPublicAddress, type PublicNetwork } from '../../src/base/public-fetch
 import { ask } from '../support/ask.js';
 import { Browser } from '../support/browser.js';
 import { startDocumentHost } from '../support/document-host.js';
+import { parseForms } from '../support/html.js';
 import { setStage } from '../support/stage.js';
 
 describe('SSRF', () => {
@@ -208,6 +209,30 @@ describe('a flood', () => {
     ] as const) {
       assert.equal(await refusedOf(70, () => knock(it.broker.url, address)), refused, address);
     }
+  });
+
+  test('of sign-ins with the client that everybody uses ends those of its own network, and no others', async () => {
+    await using it = await setStage();
+    const begin = (address: string, cookie = '') =>
+      ask(it.authorizationUrl(), 'GET', { 'X-Forwarded-For': address, Cookie: cookie });
+    const continues = async (address: string, { headers, body }: Awaited<ReturnType<typeof begin>>) => {
+      const form = new URLSearchParams([...(parseForms(body)[0]?.fields ?? [])]);
+      form.set('decision', 'cancel');
+      const sent = {
+        'X-Forwarded-For': address,
+        'Content-Type': 'application/x-www-form-urlencoded',
+        Cookie: (headers['set-cookie']?.[0] ?? '').split(';')[0],
+      };
+      return (await ask(`${it.broker.url}/oauth/consent`, 'POST', sent, form.toString())).status === 303;
+    };
+    const honest = await begin('198.51.100.7');
+    const first = await begin('160.79.104.1');
+    for (let batch = 0; batch < 50; batch += 1) {
+      const pages = await Promise.all(Array.from({ length: 10 }, () => begin('160.79.104.1')));
+      assert.ok(pages.every(({ status }) => status === 200));
+    }
+    assert.ok(await continues('198.51.100.7', honest));
+    assert.ok(!(await continues('160.79.104.1', first)));
   });
 
   test('of one kind leaves the others alone, and each request counts once', async () => {

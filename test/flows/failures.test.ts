@@ -1,17 +1,20 @@
 /** What must hold when things go wrong around a signed-in user: lost keys, replays, stops, a store that fails. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createServer as createSocket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
+import { sql } from 'drizzle-orm';
 import { Hono } from 'hono';
 import { MINUTE } from '../../src/base/clock.js';
 import { guardedFetch } from '../../src/base/fetch.js';
 import type { NodeEnv } from '../../src/http/app.js';
 import { listenHttp } from '../../src/http/server.js';
+import { openSqlite } from '../../src/store/sqlite.js';
 import { startTestBroker, type TestBroker } from '../support/broker.js';
+import { startStage } from '../support/connection.js';
 import { authorize, discover, refresh, register } from '../support/oauth-client.js';
 
 const INITIALIZE = {
@@ -55,6 +58,25 @@ async function openStream(
   return { ended: response.text() };
 }
 
+for (const [what, path] of [
+  ['authorization request', '/oauth/authorize?client_id=cl_unknown'],
+  ['authorization request at the old address', '/authorize?client_id=cl_unknown'],
+] as const) {
+  test(`an ${what} at a store whose disk does not answer gets a page that says when to come back`, async () => {
+    await using stage = await startStage();
+    const { db, close } = openSqlite(stage.database);
+    // What another program has just written must be read from the disk, and there it is not.
+    db.run(sql`create table written (here)`);
+    truncateSync(`${stage.database}-wal`);
+    const response = await fetch(stage.broker.url + path);
+    close();
+    assert.equal(response.status, 503);
+    assert.match(response.headers.get('retry-after') ?? '', /^\d+$/);
+    assert.match(response.headers.get('content-type') ?? '', /^text\/html/);
+    assert.match(await response.text(), /reload this page/);
+  });
+}
+
 const anotherKey = { BROKER_ENCRYPTION_KEY: Buffer.alloc(32, 2).toString('base64') };
 
 test('a lost encryption key asks users to sign in again, and the old key brought back spares them', async () => {
@@ -76,7 +98,10 @@ test('a lost encryption key asks users to sign in again, and the old key brought
 
 test('a credential that dies ends the open streams of its user, and no stream of another', async () => {
   let time = Date.now();
-  await using broker = await startTestBroker({ now: () => time, env: { BROKER_ACCESS_TOKEN_SECONDS: '7200' } });
+  await using broker = await startTestBroker({
+    now: () => time,
+    env: { BROKER_ACCESS_TOKEN_SECONDS: '7200' },
+  });
   const discovery = await discover(broker.mcpUrl);
   const client = await register(discovery);
   const alice = await authorize(discovery, client, broker.person('alice'));

@@ -1,51 +1,15 @@
 /** One credential at Forgejo, many clients: nobody is logged out by another's sign-in, a refresh, or a Forgejo that is down. */
 import assert from 'node:assert/strict';
-import { resolve } from 'node:path';
 import { describe, test } from 'node:test';
 import { DAY, MINUTE } from '../../src/base/clock.js';
-import { clientOf, messagesOf, connect } from '../fixtures/client.js';
+import { clientOf, connect } from '../fixtures/client.js';
 import { until } from '../fixtures/until.js';
 import { Browser } from '../support/browser.js';
-import { type Connection, type Stage, startStage } from '../support/connection.js';
+import type { Stage } from '../support/connection.js';
+import { act, startToolStage as start, toCallback, whoami } from '../support/tools.js';
 
 const HOUR = 60 * MINUTE;
 const TOKEN_ENDPOINT = '/login/oauth/access_token';
-const FORGEJO_MCP = resolve(import.meta.dirname, '../fixtures/fake-forgejo-mcp.js');
-
-/** Children are forgejo-mcp's double: they call Forgejo when they start, and again for each tool. */
-const start = () =>
-  startStage({
-    env: { BROKER_MCP_COMMAND: `'${process.execPath}' '${FORGEJO_MCP}'` },
-    forgejo: { invalidateRefreshTokens: true, accessTokenSeconds: 3600 },
-  });
-
-/** What Forgejo says to a tool in a new session: the login of the user, or the reason why there is none. */
-async function whoami(stage: Stage, connection: Connection): Promise<string> {
-  const { mcpUrl } = stage.broker;
-  const headers = { Authorization: `Bearer ${connection.access}` };
-  const body = JSON.stringify({
-    jsonrpc: '2.0',
-    id: 0,
-    method: 'initialize',
-    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'test', version: '1' } },
-  });
-  const opened = await clientOf(mcpUrl, headers).post(body);
-  if (opened.status !== 200) return `HTTP ${opened.status}`;
-  const session = opened.headers.get('mcp-session-id');
-  const error = (await messagesOf(opened))[0]?.error;
-  if (session === null || error !== undefined) return error?.data?.reason ?? 'no session';
-  const withSession = { ...headers, 'Mcp-Session-Id': session };
-  const answer = await clientOf(mcpUrl, withSession).call('tools/call', { name: 'get_my_user_info' });
-  await fetch(mcpUrl, { method: 'DELETE', headers: withSession });
-  if (answer.error !== undefined) return answer.error.data?.reason ?? answer.error.message;
-  return JSON.parse(answer.result.content[0].text).Result.login;
-}
-
-/** Refreshes if that is due, as applications do, and uses the token. */
-async function act(stage: Stage, connection: Connection): Promise<void> {
-  if (!(await connection.isAlive())) assert.equal((await connection.refresh()).status, 200);
-  assert.equal(await whoami(stage, connection), 'alice');
-}
 
 const upstreamRefreshes = (stage: Stage) => stage.count('credential.refreshed');
 const whyDead = (stage: Stage) =>
@@ -137,19 +101,10 @@ test('two tabs of one browser that finish in the other order leave the living cr
   const browser = new Browser();
   const connection = await stage.connect('alice', browser);
   const { faults } = stage.broker.forgejo;
-  const toCallback = async () => {
-    const query = new URLSearchParams({
-      response_type: 'code',
-      client_id: connection.client.clientId,
-      redirect_uri: connection.client.redirectUri,
-      code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
-      code_challenge_method: 'S256',
-    });
-    const page = await browser.open(`${stage.broker.url}/oauth/authorize?${query}`);
-    const stopAt = (url: URL) => url.pathname === '/oauth/callback';
-    return (await browser.submit(page, { button: 'continue', stopAt })).location ?? assert.fail();
-  };
-  const [slow, quick] = [await toCallback(), await toCallback()];
+  const [slow, quick] = [
+    await toCallback(stage, connection, browser),
+    await toCallback(stage, connection, browser),
+  ];
   const asked = faults.count('/api/v1/user');
   faults.slow(500, '/api/v1/user');
   const first = browser.get(slow);

@@ -40,6 +40,33 @@ test('clients that do not exist cannot be made up to write many rows', async () 
   assert.equal(rows.length, 1);
 });
 
+test('in a flood of refusals all clients share a row for each reason, and each refusal stands in the log', async () => {
+  const { audit, rows, logged, clock } = setUp();
+  for (let index = 0; index < 1_000; index += 1) {
+    await audit('authorization.refused', { reason: 'redirect_uri_unregistered', client: `cl_${index}` });
+    await audit('sign_in.refused', { reason: `not_allowed: Forgejo user ${index}`, client: 'cl_1' });
+  }
+  assert.equal(rows.length, 102);
+  assert.equal(logged.length, 2_000);
+  assert.deepEqual(
+    rows.slice(-2).map(({ reason, client }) => [reason, client]),
+    [
+      ['redirect_uri_unregistered', undefined],
+      ['not_allowed', undefined],
+    ],
+  );
+  clock.now += MINUTE;
+  await audit('authorization.refused', { reason: 'redirect_uri_unregistered', client: 'cl_1' });
+  assert.equal(rows.at(-1)?.client, 'cl_1');
+});
+
+test('the same refusal by many at once is one row', async () => {
+  const { audit, rows } = setUp();
+  const refuse = () => audit('token.refused', { reason: 'code_unknown', client: 'cl_1' });
+  assert.equal(new Set(await Promise.all([refuse(), refuse(), refuse()])).size, 1);
+  assert.equal(rows.length, 1);
+});
+
 test('what was granted is a row each time', async () => {
   const { audit, rows } = setUp();
   await audit('grant.made', { client: 'cl_1' });

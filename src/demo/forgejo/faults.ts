@@ -3,12 +3,14 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 type Fault =
-  | { readonly kind: 'slow'; readonly ms: number }
+  | { readonly kind: 'slow' | 'late'; readonly ms: number }
   | { readonly kind: 'hang' | 'badGateway' | 'reset' | 'loseAnswer' };
 
 export interface FaultControl {
   /** Every answer comes `ms` later. */
   slow(ms: number, ...paths: string[]): void;
+  /** Performs the request at once, and answers `ms` later. */
+  late(ms: number, ...paths: string[]): void;
   /** Accepts the request, does nothing, and never answers. */
   hang(...paths: string[]): void;
   /** The 502 page of a proxy whose Forgejo is down. */
@@ -41,6 +43,10 @@ export class Faults implements FaultControl {
 
   slow(ms: number, ...paths: string[]): void {
     this.#set({ kind: 'slow', ms }, paths);
+  }
+
+  late(ms: number, ...paths: string[]): void {
+    this.#set({ kind: 'late', ms }, paths);
   }
 
   hang(...paths: string[]): void {
@@ -77,6 +83,11 @@ export class Faults implements FaultControl {
       case 'slow':
         await sleep(fault.ms, undefined, { signal: this.#closed });
         return await answer();
+      case 'late': {
+        const answered = await answer();
+        await sleep(fault.ms, undefined, { signal: this.#closed });
+        return answered;
+      }
       case 'hang':
         return await never();
       case 'badGateway':
