@@ -11,8 +11,7 @@ import { parseJson } from '../base/fetch.js';
 import type { ClientId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import type { PublicFetch, PublicResponse } from '../base/public-fetch.js';
-import { printable } from '../base/text.js';
-import { type Client, GRANT_TYPES } from './clients.js';
+import { type Client, clientName, GRANT_TYPES } from './clients.js';
 import { PINNED_DOCUMENTS } from './pinned-documents.js';
 import { refusalOfRedirectUri } from './redirect-uris.js';
 
@@ -44,7 +43,7 @@ interface Cached {
 /** Unknown members and grant types are ignored. Both spellings of the authentication method are met in the wild. */
 const document = z.object({
   client_id: z.string(),
-  client_name: z.string().max(200).nullish(),
+  client_name: z.string().nullish(),
   client_uri: z.string().max(2000).nullish(),
   redirect_uris: z.array(z.string()).min(1).max(50),
   token_endpoint_auth_method: z.string().nullish(),
@@ -80,7 +79,7 @@ export function readDocument(id: string, text: string, now: number): Client | { 
   return {
     id: id as ClientId,
     kind: 'document',
-    name: printable(metadata.client_name ?? '') || new URL(id).host,
+    name: clientName(metadata.client_name) || new URL(id).host,
     redirectUris: metadata.redirect_uris,
     authMethod: mayBePublic ? 'none' : 'private_key_jwt',
     secretHash: undefined,

@@ -170,6 +170,14 @@ describe('a document', () => {
   });
 });
 
+test('a name that is too long costs a document nothing but its end', () => {
+  const id = 'https://app.example/client.json';
+  const text = JSON.stringify({ client_id: id, redirect_uris: [CALLBACK], client_name: 'x'.repeat(5000) });
+  const client = readDocument(id, text, 0);
+  assert.ok('name' in client);
+  assert.equal(client.name, 'x'.repeat(200));
+});
+
 test('every pinned copy is a good document of its own id', () => {
   assert.equal(PINNED_DOCUMENTS.size, 8);
   for (const [id, text] of PINNED_DOCUMENTS) {
