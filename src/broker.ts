@@ -23,6 +23,7 @@ import type { CredentialStore } from './oauth/ports.js';
 import { SignIn } from './oauth/sign-in.js';
 import { Tokens } from './oauth/tokens.js';
 import { isPassingFailure } from './store/sqlite-errors.js';
+import { lockDatabase } from './store/sqlite-lock.js';
 import { openSqliteStore } from './store/sqlite-store.js';
 
 /** What the outside world gives: time and chance. */
@@ -63,6 +64,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
   };
 
   try {
+    keep(await holdDatabase(config.database, log));
     const store = keep(openStore(config.database));
     const keys = new KeyRing(secrets.encryptionKeys, random);
     const identity = createForgejo({
@@ -211,12 +213,26 @@ async function listen(...[app, address, options]: Parameters<typeof listenHttp>)
   }
 }
 
+async function holdDatabase(path: string, log: Log): Promise<AsyncDisposable> {
+  const onWait = () => log.warn('database.held', { database: path });
+  const held = await lockDatabase(path, { onWait }).catch(cannotOpen(path));
+  if (held === undefined)
+    throw new StartProblem(`BROKER_DATABASE: another broker runs on ${path}; two cannot share a database`);
+  return held;
+}
+
 function openStore(path: string) {
   try {
     return openSqliteStore(path);
   } catch (cause) {
-    throw new StartProblem(`BROKER_DATABASE: cannot open ${path} (${describeError(cause)})`, { cause });
+    return cannotOpen(path)(cause);
   }
+}
+
+function cannotOpen(path: string): (cause: unknown) => never {
+  return (cause) => {
+    throw new StartProblem(`BROKER_DATABASE: cannot open ${path} (${describeError(cause)})`, { cause });
+  };
 }
 
 /** A Forgejo that is down may come back; one that is too old will not mend itself. */
