@@ -1,6 +1,6 @@
 /** Minting and exchanging: codes, access tokens, refresh tokens. Plaintext leaves here once; the store sees hashes. */
 import type { Clock } from '../base/clock.js';
-import { type Caller, type GrantId, type Randomness, randomId, randomToken, sha256 } from '../base/ids.js';
+import { type Caller, type GrantId, type Randomness, randomId, randomToken, type Sha256, sha256 } from '../base/ids.js';
 import type { Audit, AuditKind } from './audit.js';
 import type { AuthorizationRequest } from './authorization.js';
 import type { Client } from './clients.js';
@@ -13,16 +13,13 @@ import type {
   NewCode,
   NewGrant,
   OAuthStore,
-  RefreshPolicy,
   TokenHashes,
   TokenRecord,
 } from './ports.js';
+import { judgeRefresh, REFRESH_POLICY } from './refresh-policy.js';
 import { coversResource, type Resources, resolveResource } from './resources.js';
 
 const ACCESS_PREFIX = 'fja_';
-
-/** Hosts refresh in bursts of up to 76 s, in parallel and from two addresses; a lost answer may be noticed much later. */
-const REFRESH_POLICY: RefreshPolicy = { graceMs: 120_000, maxRotations: 50 };
 
 export interface Lifetimes {
   readonly accessTokenSeconds: number;
@@ -200,12 +197,12 @@ export class Tokens {
     };
   }
 
-  /** RFC 7662 §2.2: what a resource server of the operator may learn of a token. */
+  /** RFC 7662 §2.2: what a resource server of the operator may learn of a token. Active is what would be accepted here. */
   async introspect(token: string): Promise<Record<string, unknown>> {
     const { store, now, resources } = this.#deps;
     const hash = sha256(token);
     const isAccess = token.startsWith(ACCESS_PREFIX);
-    const record = await (isAccess ? store.findAccessToken(hash) : store.findRefreshToken(hash));
+    const record = await (isAccess ? store.findAccessToken(hash) : this.#findUsableRefreshToken(hash));
     if (record === undefined || record.expiresAt <= now() || !this.#isSignedIn(record))
       return { active: false };
     const { grant, expiresAt } = record;
@@ -219,6 +216,12 @@ export class Tokens {
       exp: Math.floor(expiresAt / 1000),
       ...(isAccess ? { token_type: 'Bearer' } : {}),
     };
+  }
+
+  async #findUsableRefreshToken(hash: Sha256): Promise<TokenRecord | undefined> {
+    const token = await this.#deps.store.findRefreshToken(hash);
+    const usable = token !== undefined && judgeRefresh(token, this.#deps.now(), REFRESH_POLICY) === 'good';
+    return usable ? token : undefined;
   }
 
   /** Who an access token speaks for at `endpoint`, or why it does not. */

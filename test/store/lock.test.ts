@@ -6,10 +6,14 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { openSqlite } from '../../src/store/sqlite.js';
 import { lockDatabase } from '../../src/store/sqlite-lock.js';
-import { runCommand, startCommand, type Variables } from '../support/command.js';
+import { type Command, runCommand, startCommand, type Variables } from '../support/command.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'fjmcp-lock-'));
-after(() => rmSync(folder, { recursive: true }));
+const started: Command[] = [];
+after(() => {
+  for (const command of started) command.kill('SIGKILL');
+  rmSync(folder, { recursive: true });
+});
 let databases = 0;
 const nextPath = () => join(folder, `${databases++}/broker.db`);
 
@@ -25,8 +29,14 @@ const serving = (database: string): Variables => ({
   FORGEJO_CLIENT_SECRET: 'secret',
 });
 
-async function startServing(database: string) {
-  const broker = startCommand(['serve'], serving(database));
+function start(database: string, more: Variables = {}): Command {
+  const broker = startCommand(['serve'], { ...serving(database), ...more });
+  started.push(broker);
+  return broker;
+}
+
+async function startServing(database: string): Promise<Command> {
+  const broker = start(database);
   await broker.written(/broker\.ready/, 'stderr');
   return broker;
 }
@@ -37,9 +47,9 @@ describe('a second broker on a database', () => {
   test('is refused in a line, harms nothing, and the administration works beside the first', async () => {
     const database = nextPath();
     const first = await startServing(database);
-    const second = startCommand(['serve'], { ...serving(database), BROKER_LOG_LEVEL: 'error' });
+    const second = start(database, { BROKER_LOG_LEVEL: 'error' });
     const clients = await runCommand(['clients', 'list'], { BROKER_DATABASE: database });
-    await second.written(/another broker/, 'stderr').catch(() => second.kill('SIGKILL'));
+    await second.written(/another broker/, 'stderr');
     assert.equal((await second.ended).code, 1);
     assert.match(second.stderr, /^fjmcp-broker: BROKER_DATABASE: another broker runs on .+broker\.db;.*\n$/);
     assert.deepEqual([clients.code, clients.stderr], [0, '']);
@@ -61,7 +71,7 @@ describe('a second broker on a database', () => {
   test('waits for the first to end', async () => {
     const database = nextPath();
     const first = await startServing(database);
-    const second = startCommand(['serve'], serving(database));
+    const second = start(database);
     await second.written(/database\.held/, 'stderr');
     first.kill('SIGTERM');
     await second.written(/broker\.ready/, 'stderr');
@@ -88,7 +98,7 @@ describe('the lock', () => {
     await using held = await lockDatabase(path, ONCE);
     assert.ok(held);
     assert.equal(await lockDatabase(path, ONCE), undefined);
-    const other = startCommand(['serve'], serving(path));
+    const other = start(path);
     const [said] = await other.written(/another broker runs|broker\.ready/, 'stderr');
     other.kill('SIGKILL');
     assert.equal(said, 'another broker runs');
