@@ -17,6 +17,7 @@ import { createAudit } from './oauth/audit.js';
 import { ClientAssertions } from './oauth/client-assertions.js';
 import { ClientDocuments } from './oauth/client-documents.js';
 import { ClientRegistry } from './oauth/client-registry.js';
+import { FetchPlaces } from './oauth/fetch-places.js';
 import { type IdentityProvider, isIdentityFault } from './oauth/identity.js';
 import { PendingAuthorizations } from './oauth/pending.js';
 import type { CredentialStore } from './oauth/ports.js';
@@ -93,17 +94,18 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       endpoints: [`${publicUrl}/mcp`, ...names.map((name) => `${publicUrl}/mcp/${name}`)],
     };
     const audit = createAudit({ store, log, now, random });
-    const fetch = publicFetch(edge.network);
+    const named = typeof config.clientDocuments === 'string' ? [] : config.clientDocuments;
+    const places = new FetchPlaces({ fetch: publicFetch(edge.network, named), now, log });
     const documents = new ClientDocuments({
       hosts: config.clientDocuments,
-      fetch,
+      places,
       stored: (id) => store.findClient(id),
       now,
       log,
     });
     const assertions = new ClientAssertions({
       audiences: [`${publicUrl}/oauth/token`, publicUrl],
-      fetch,
+      places,
       now,
     });
     const clients = new ClientRegistry({ store, documents, assertions });

@@ -8,7 +8,7 @@ import type { AdvertisedFeatures } from '../oauth/metadata.js';
 import type { Resources } from '../oauth/resources.js';
 import { type AllowedOrigins, hostGuard, originGuard, securityHeaders } from './guards.js';
 import { busyPage, homePage, incidentPage, renderPage, type Upstream } from './pages.js';
-import { RATE_LIMITS, type RefuseTooMany, rateLimit, tooManyRequests } from './rate-limits.js';
+import { RATE_LIMITS, RETRY_SECONDS, type RefuseTooMany, rateLimit, tooManyRequests } from './rate-limits.js';
 import { type SignInRoutesDeps, signInRoutes } from './sign-in.js';
 import { type TokenRoutesDeps, tokenRoutes } from './token.js';
 import { wellKnownRoutes } from './well-known.js';
@@ -35,8 +35,6 @@ const LIMITED_PATHS: Readonly<Record<keyof typeof RATE_LIMITS, readonly string[]
   authorize: ['/oauth/authorize', '/authorize', '/oauth/consent', '/oauth/callback'],
   token: ['/oauth/token', '/token', '/oauth/revoke', '/revoke', '/oauth/introspect'],
 };
-
-const RETRY_SECONDS = '5';
 
 /** Paths that take tokens and never cookies: any page may call them, so they speak CORS. */
 const TOKEN_PATHS = [

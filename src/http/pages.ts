@@ -59,7 +59,7 @@ const STYLE_SOURCE = `'sha256-${createHash('sha256').update(STYLE).digest('base6
 /** Sends a page with its policy. */
 export async function renderPage(
   c: Context,
-  status: 200 | 400 | 404 | 429 | 500 | 502,
+  status: 200 | 400 | 404 | 429 | 500 | 502 | 503,
   page: Page,
 ): Promise<Response> {
   const forms = ["'self'", ...(page.formTargets ?? [])].join(' ');
@@ -204,6 +204,11 @@ const EXPLANATIONS: Readonly<Record<Problem, readonly [title: string, ...paragra
     'This application is not known here',
     'It may have been registered long ago and forgotten since.',
     'In the application, remove this connection and add it again.',
+  ],
+  client_document_unavailable: [
+    'Too much is going on here',
+    'This application describes itself in a document at another host, and this broker is fetching too many of those just now to fetch one more.',
+    'Wait a few seconds, then reload this page.',
   ],
   redirect_uri_missing: [
     'The request is incomplete',

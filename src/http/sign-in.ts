@@ -1,4 +1,6 @@
 /** What the browser sees of a sign-in: authorize, consent, callback. It decides nothing: it reads, asks, and renders. */
+
+import type { BlockList } from 'node:net';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { getCookie, setCookie } from 'hono/cookie';
@@ -14,17 +16,20 @@ import {
   type Upstream,
   upstreamFailedPage,
 } from './pages.js';
+import { callerNetwork, RETRY_SECONDS } from './rate-limits.js';
 
 export interface SignInRoutesDeps {
   readonly publicUrl: string;
   readonly upstream: Upstream;
   readonly signIn: SignIn;
   readonly random: Randomness;
+  readonly trustedProxies: BlockList;
 }
 
 const MAX_FORM_BYTES = 16 * 1024;
 
-export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRoutesDeps): Hono {
+export function signInRoutes(deps: SignInRoutesDeps): Hono {
+  const { publicUrl, upstream, signIn, random, trustedProxies } = deps;
   const routes = new Hono();
   const secure = publicUrl.startsWith('https:');
   const cookie = secure ? '__Host-fjmcp_browser' : 'fjmcp_browser';
@@ -53,17 +58,22 @@ export function signInRoutes({ publicUrl, upstream, signIn, random }: SignInRout
       case 'upstream_failed':
         return renderPage(c, 502, upstreamFailedPage(step.fault.kind, step.form, upstream));
       case 'explain':
+        if (step.problem === 'client_document_unavailable') c.header('Retry-After', RETRY_SECONDS);
         return renderPage(
           c,
-          400,
+          step.problem === 'client_document_unavailable' ? 503 : 400,
           explanationPage(step.problem, upstream, { audit: step.audit, again: requestBefore(c) }),
         );
     }
   };
 
-  routes.on('GET', ['/oauth/authorize', '/authorize'], async (c) =>
-    render(c, await signIn.authorize(new URL(c.req.url).searchParams, ensureBrowser(c))),
-  );
+  routes.on('GET', ['/oauth/authorize', '/authorize'], async (c) => {
+    const { searchParams } = new URL(c.req.url);
+    return render(
+      c,
+      await signIn.authorize(searchParams, ensureBrowser(c), callerNetwork(c, trustedProxies)),
+    );
+  });
 
   const limit = bodyLimit({
     maxSize: MAX_FORM_BYTES,

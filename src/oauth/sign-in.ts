@@ -39,7 +39,13 @@ export type SignInStep =
   | { readonly next: 'offer_return'; readonly to: string; readonly description: string }
   | {
       readonly next: 'explain';
-      readonly problem: ShownReason | 'request_malformed' | 'expired' | 'answered' | 'scope_conflict';
+      readonly problem:
+        | ShownReason
+        | 'client_document_unavailable'
+        | 'request_malformed'
+        | 'expired'
+        | 'answered'
+        | 'scope_conflict';
       /** For the user to quote to the operator. */
       readonly audit?: AuditId;
     }
@@ -74,13 +80,14 @@ export class SignIn {
     this.#deps = deps;
   }
 
-  /** `GET /oauth/authorize`, from the browser whose cookie value is `browser`. */
-  async authorize(query: URLSearchParams, browser: string): Promise<SignInStep> {
+  /** `GET /oauth/authorize`, from the browser whose cookie value is `browser`, in the network of that name. */
+  async authorize(query: URLSearchParams, browser: string, network: string): Promise<SignInStep> {
     const { clients, resources, pending, issuer, audit } = this.#deps;
     const parameters = parseParameters(query);
     if (isFault(parameters)) return { next: 'explain', problem: 'request_malformed' };
     const clientId = parameters.get('client_id');
-    const client = clientId === undefined ? undefined : await clients.find(clientId);
+    const client = clientId === undefined ? undefined : await clients.find(clientId, network);
+    if (client === 'no_place') return { next: 'explain', problem: 'client_document_unavailable' };
     const request = parseAuthorizationRequest(parameters, client, resources);
     if (!isRefusal(request)) return { next: 'consent', form: pending.open(request, browser) };
     if (request.refuse === 'show') {

@@ -1,21 +1,21 @@
 /** Minting and exchanging: codes, access tokens, refresh tokens. Plaintext leaves here once; the store sees hashes. */
 import type { Clock } from '../base/clock.js';
-import { type Caller, type GrantId, type Randomness, randomId, randomToken, type Sha256, sha256 } from '../base/ids.js';
+import {
+  type Caller,
+  type GrantId,
+  type Randomness,
+  randomId,
+  randomToken,
+  type Sha256,
+  sha256,
+} from '../base/ids.js';
 import type { Audit, AuditKind } from './audit.js';
 import type { AuthorizationRequest } from './authorization.js';
 import type { Client } from './clients.js';
 import { fault, type OAuthFault } from './fault.js';
 import type { Parameters } from './parameters.js';
 import { verifierMatches } from './pkce.js';
-import type {
-  Code,
-  Grant,
-  NewCode,
-  NewGrant,
-  OAuthStore,
-  TokenHashes,
-  TokenRecord,
-} from './ports.js';
+import type { Code, Grant, NewCode, NewGrant, OAuthStore, TokenHashes, TokenRecord } from './ports.js';
 import { judgeRefresh, REFRESH_POLICY } from './refresh-policy.js';
 import { coversResource, type Resources, resolveResource } from './resources.js';
 
