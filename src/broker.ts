@@ -179,7 +179,14 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       audit,
       signIn,
       mcp: mcpRoutes({
-        authenticate: bearerAuthentication({ publicUrl, tokens, log }),
+        authenticate: bearerAuthentication({
+          publicUrl,
+          tokens,
+          audit,
+          trustedProxies: config.trustedProxies,
+          now,
+          log,
+        }),
         sessions,
         servers: names,
         maxMessageBytes: limits.maxMessageBytes,

@@ -51,6 +51,12 @@ export interface TokenResponse {
 
 export type BearerFault = 'token_unknown' | 'token_expired' | 'token_of_another_resource' | 'user_signed_out';
 
+/** An access token that speaks for nobody here; its grant, if it ever had one. */
+export interface RefusedBearer {
+  readonly fault: BearerFault;
+  readonly grant: Grant | undefined;
+}
+
 export class Tokens {
   readonly #deps: TokensDeps;
 
@@ -225,14 +231,15 @@ export class Tokens {
   }
 
   /** Who an access token speaks for at `endpoint`, or why it does not. */
-  async authenticate(token: string, endpoint: string): Promise<Caller | BearerFault> {
+  async authenticate(token: string, endpoint: string): Promise<Caller | RefusedBearer> {
     const { store, now, resources } = this.#deps;
-    if (!token.startsWith(ACCESS_PREFIX)) return 'token_unknown';
-    const record = await store.findAccessToken(sha256(token));
-    if (record === undefined) return 'token_unknown';
-    if (record.expiresAt <= now()) return 'token_expired';
-    if (!coversResource(record.grant.resource, endpoint, resources)) return 'token_of_another_resource';
-    if (!this.#isSignedIn(record)) return 'user_signed_out';
-    return { userId: record.grant.userId, grantId: record.grant.id };
+    const record = token.startsWith(ACCESS_PREFIX) ? await store.findAccessToken(sha256(token)) : undefined;
+    const grant = record?.grant;
+    if (record === undefined || grant === undefined) return { fault: 'token_unknown', grant };
+    if (record.expiresAt <= now()) return { fault: 'token_expired', grant };
+    if (!coversResource(grant.resource, endpoint, resources))
+      return { fault: 'token_of_another_resource', grant };
+    if (!this.#isSignedIn(record)) return { fault: 'user_signed_out', grant };
+    return { userId: grant.userId, grantId: grant.id };
   }
 }
