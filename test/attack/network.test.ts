@@ -40,6 +40,23 @@ describe('SSRF', () => {
     assert.ok(it.broker.log.some(({ fields }) => fields.problem === 'not_public'));
   });
 
+  test('through the port of a client_id: none but 443 is asked, except at a host that the operator named', async () => {
+    await using host = await startDocumentHost();
+    for (const [named, status, requests] of [
+      ['any', 400, 0],
+      ['documents.test', 200, 1],
+    ] as const) {
+      await using it = await setStage({
+        network: host.network,
+        env: { BROKER_CLIENT_DOCUMENTS: named },
+      });
+      const clientId = 'https://documents.test:8443/client.json';
+      host.serve('/client.json', { client_id: clientId, redirect_uris: ['https://app.example/cb'] });
+      const page = await ask(it.authorizationUrl({ clientId, redirectUri: 'https://app.example/cb' }));
+      assert.deepEqual([page.status, host.requests.length], [status, requests]);
+    }
+  });
+
   test('through jwks_uri, registered or in a document: only https, and no private address', async () => {
     await using host = await startDocumentHost();
     const documents = new Set(['documents.test']);
