@@ -21,12 +21,14 @@ import { createAudit } from './oauth/audit.js';
 import { ClientAssertions } from './oauth/client-assertions.js';
 import { ClientDocuments } from './oauth/client-documents.js';
 import { ClientRegistry } from './oauth/client-registry.js';
+import { FetchPlaces } from './oauth/fetch-places.js';
 import { type IdentityProvider, isIdentityFault } from './oauth/identity.js';
 import { PendingAuthorizations } from './oauth/pending.js';
 import type { CredentialStore } from './oauth/ports.js';
 import { SignIn } from './oauth/sign-in.js';
 import { Tokens } from './oauth/tokens.js';
 import { isPassingFailure } from './store/sqlite-errors.js';
+import { lockDatabase } from './store/sqlite-lock.js';
 import { openSqliteStore } from './store/sqlite-store.js';
 
 /** What the outside world gives: time and chance. */
@@ -67,6 +69,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
   };
 
   try {
+    keep(await holdDatabase(config.database, log));
     const store = keep(openStore(config.database));
     const metrics = createMetrics({ ofProcess: config.metricsListen !== undefined });
     const readiness = createReadiness({ store, draining: stop.signal, now, log });
@@ -100,17 +103,18 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       endpoints: [`${publicUrl}/mcp`, ...names.map((name) => `${publicUrl}/mcp/${name}`)],
     };
     const audit = createAudit({ store, log, now, random });
-    const fetch = publicFetch(edge.network);
+    const named = typeof config.clientDocuments === 'string' ? [] : config.clientDocuments;
+    const places = new FetchPlaces({ fetch: publicFetch(edge.network, named), now, log });
     const documents = new ClientDocuments({
       hosts: config.clientDocuments,
-      fetch,
+      places,
       stored: (id) => store.findClient(id),
       now,
       log,
     });
     const assertions = new ClientAssertions({
       audiences: [`${publicUrl}/oauth/token`, publicUrl],
-      fetch,
+      places,
       now,
     });
     const clients = new ClientRegistry({ store, documents, assertions });
@@ -189,7 +193,14 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       readiness,
       signIn,
       mcp: mcpRoutes({
-        authenticate: bearerAuthentication({ publicUrl, tokens, log }),
+        authenticate: bearerAuthentication({
+          publicUrl,
+          tokens,
+          audit,
+          trustedProxies: config.trustedProxies,
+          now,
+          log,
+        }),
         sessions,
         servers: names,
         maxMessageBytes: limits.maxMessageBytes,
@@ -245,12 +256,26 @@ async function listen(
   }
 }
 
+async function holdDatabase(path: string, log: Log): Promise<AsyncDisposable> {
+  const onWait = () => log.warn('database.held', { database: path });
+  const held = await lockDatabase(path, { onWait }).catch(cannotOpen(path));
+  if (held === undefined)
+    throw new StartProblem(`BROKER_DATABASE: another broker runs on ${path}; two cannot share a database`);
+  return held;
+}
+
 function openStore(path: string) {
   try {
     return openSqliteStore(path);
   } catch (cause) {
-    throw new StartProblem(`BROKER_DATABASE: cannot open ${path} (${describeError(cause)})`, { cause });
+    return cannotOpen(path)(cause);
   }
+}
+
+function cannotOpen(path: string): (cause: unknown) => never {
+  return (cause) => {
+    throw new StartProblem(`BROKER_DATABASE: cannot open ${path} (${describeError(cause)})`, { cause });
+  };
 }
 
 /** A Forgejo that is down may come back; one that is too old will not mend itself. */

@@ -19,6 +19,8 @@ export interface PublicNetwork {
   readonly lookup: LookupFunction;
   readonly isPublic: (address: string) => boolean;
   readonly ca?: string;
+  /** Where connections go, whatever the URL says. */
+  readonly port?: number;
 }
 
 export const INTERNET: PublicNetwork = { lookup: systemLookup as LookupFunction, isPublic: isPublicAddress };
@@ -28,17 +30,22 @@ export interface PublicResponse extends GuardedResponse {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-export type PublicFailure = FetchFailure | { readonly failure: 'not_https' | 'not_public' };
+export type PublicFailure = FetchFailure | { readonly failure: 'not_https' | 'not_public' | 'other_port' };
 
 export type PublicFetch = (
   url: string,
   options: PublicFetchOptions,
 ) => Promise<PublicResponse | PublicFailure>;
 
-export function publicFetch(network: PublicNetwork = INTERNET): PublicFetch {
+/** Only at `anyPortAt` are ports other than 443 asked: elsewhere a stranger would look for open ones through us. */
+export function publicFetch(
+  network: PublicNetwork = INTERNET,
+  anyPortAt: readonly string[] = [],
+): PublicFetch {
   return async (text, { timeoutMs, maxBytes }) => {
     if (!URL.canParse(text) || new URL(text).protocol !== 'https:') return { failure: 'not_https' };
     const url = new URL(text);
+    if (url.port !== '' && !anyPortAt.includes(url.hostname)) return { failure: 'other_port' };
     const host = url.hostname.replace(/^\[|\]$/g, '');
     // A literal address is connected to without a look-up.
     if (isIP(host) !== 0 && !network.isPublic(host)) return { failure: 'not_public' };
@@ -76,7 +83,7 @@ class NotPublic extends Error {}
 
 function get(
   url: URL,
-  { lookup, isPublic, ca }: PublicNetwork,
+  { lookup, isPublic, ca, port }: PublicNetwork,
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
@@ -98,6 +105,7 @@ function get(
       agent: false,
       headers: { Accept: 'application/json', 'User-Agent': 'fjmcp-broker' },
       ...(ca === undefined ? {} : { ca }),
+      ...(port === undefined ? {} : { port }),
     });
     sent.once('response', resolve).once('error', reject).end();
   });

@@ -9,7 +9,7 @@ import type { Resources } from '../oauth/resources.js';
 import { type AllowedOrigins, hostGuard, originGuard, securityHeaders } from './guards.js';
 import { healthRoutes, type Readiness } from './health.js';
 import { busyPage, homePage, incidentPage, renderPage, type Upstream, unavailablePage } from './pages.js';
-import { RATE_LIMITS, type RefuseTooMany, rateLimit, tooManyRequests } from './rate-limits.js';
+import { RATE_LIMITS, RETRY_SECONDS, type RefuseTooMany, rateLimit, tooManyRequests } from './rate-limits.js';
 import { countRequests } from './request-metrics.js';
 import { type SignInRoutesDeps, signInRoutes } from './sign-in.js';
 import { type TokenRoutesDeps, tokenRoutes } from './token.js';
@@ -38,8 +38,6 @@ const LIMITED_PATHS: Readonly<Record<keyof typeof RATE_LIMITS, readonly string[]
   authorize: ['/oauth/authorize', '/authorize', '/oauth/consent', '/oauth/callback'],
   token: ['/oauth/token', '/token', '/oauth/revoke', '/revoke', '/oauth/introspect'],
 };
-
-const RETRY_SECONDS = 5;
 
 /** Paths that take tokens and never cookies: any page may call them, so they speak CORS. */
 const TOKEN_PATHS = [

@@ -1,27 +1,50 @@
 /** RFC 6750 at the MCP endpoints: a caller, or the one 401 that every client knows how to read. */
+import type { BlockList } from 'node:net';
 import type { Context } from 'hono';
+import type { Clock } from '../base/clock.js';
 import type { Caller } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { withoutTrailingSlashes } from '../base/text.js';
+import type { Audit } from '../oauth/audit.js';
 import { MCP_SCOPE } from '../oauth/scopes.js';
-import type { BearerFault, Tokens } from '../oauth/tokens.js';
+import type { BearerFault, RefusedBearer, Tokens } from '../oauth/tokens.js';
+import { callerNetwork } from './rate-limits.js';
+import { createRefusalCount } from './refusals.js';
 
 export interface BearerDeps {
   readonly publicUrl: string;
   readonly tokens: Tokens;
+  readonly audit: Audit;
+  readonly trustedProxies: BlockList;
+  readonly now: Clock;
   readonly log: Log;
 }
 
 export type Authenticate = (c: Context) => Promise<Caller | Response>;
 
-export function bearerAuthentication({ publicUrl, tokens, log }: BearerDeps): Authenticate {
+export function bearerAuthentication(deps: BearerDeps): Authenticate {
+  const { publicUrl, tokens, audit, trustedProxies, now, log } = deps;
+  const countRefusal = createRefusalCount(now);
+
+  /**
+   * The event is found under its user and client. Nobody is given its id: a program reads this answer, and signs in
+   * again. A token that expired is how every token ends, and not worth an event.
+   */
+  const tell = async (c: Context, { fault, grant }: RefusedBearer): Promise<void> => {
+    const told = countRefusal(fault, callerNetwork(c, trustedProxies));
+    if (told === undefined) return;
+    const subject = { user: grant?.userId, client: grant?.clientId, grant: grant?.id };
+    if (fault !== 'token_expired') await audit('token.refused', { reason: `mcp: ${fault}`, ...subject });
+    log.info('bearer.refused', { reason: fault, path: c.req.path, ...told });
+  };
+
   return async (c) => {
     const token = /^bearer +([\w.~+/=-]+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
     if (token === undefined) return challenge(c, publicUrl);
     const caller = await tokens.authenticate(token, publicUrl + withoutTrailingSlashes(endpointPath(c)));
-    if (typeof caller !== 'string') return caller;
-    log.info('token.refused', { reason: caller, path: c.req.path });
-    return challenge(c, publicUrl, caller);
+    if (!('fault' in caller)) return caller;
+    await tell(c, caller);
+    return challenge(c, publicUrl, caller.fault);
   };
 }
 

@@ -205,6 +205,11 @@ const EXPLANATIONS: Readonly<Record<Problem, readonly [title: string, ...paragra
     'It may have been registered long ago and forgotten since.',
     'In the application, remove this connection and add it again.',
   ],
+  client_document_unavailable: [
+    'Too much is going on here',
+    'This application describes itself in a document at another host, and this broker is fetching too many of those just now to fetch one more.',
+    'Wait a few seconds, then reload this page.',
+  ],
   redirect_uri_missing: [
     'The request is incomplete',
     'The application did not say where the answer should go, so there is none. This is a mistake of the application.',

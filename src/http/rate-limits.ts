@@ -43,6 +43,9 @@ export function createBudget({ perMinute }: RateLimit): Budget {
   };
 }
 
+/** For what passes by itself, as a busy store or a lack of places does. */
+export const RETRY_SECONDS = 5;
+
 export type RefuseTooMany = (c: Context, seconds: number) => Response | Promise<Response>;
 
 /** 429 for programs. */
@@ -81,6 +84,11 @@ export function clientAddress(
     address = previous;
   }
   return address;
+}
+
+/** A name for the network of whoever calls: what one caller is, before anything is known of it. */
+export function callerNetwork(c: Context, trustedProxies: BlockList): string {
+  return networkOf(clientAddress(c, trustedProxies));
 }
 
 /** An IPv6 user has a whole /64. */

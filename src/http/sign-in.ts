@@ -16,7 +16,7 @@ import {
   type Upstream,
   upstreamFailedPage,
 } from './pages.js';
-import { clientAddress, networkOf } from './rate-limits.js';
+import { callerNetwork, RETRY_SECONDS } from './rate-limits.js';
 
 export interface SignInRoutesDeps {
   readonly publicUrl: string;
@@ -58,16 +58,17 @@ export function signInRoutes(deps: SignInRoutesDeps): Hono<NodeEnv> {
       case 'upstream_failed':
         return renderPage(c, 502, upstreamFailedPage(step.fault.kind, step.form, upstream));
       case 'explain':
+        if (step.problem === 'client_document_unavailable') c.header('Retry-After', String(RETRY_SECONDS));
         return renderPage(
           c,
-          400,
+          step.problem === 'client_document_unavailable' ? 503 : 400,
           explanationPage(step.problem, upstream, { audit: step.audit, again: requestBefore(c) }),
         );
     }
   };
 
   routes.on('GET', ['/oauth/authorize', '/authorize'], async (c) => {
-    const origin = { browser: ensureBrowser(c), network: networkOf(clientAddress(c, trustedProxies)) };
+    const origin = { browser: ensureBrowser(c), network: callerNetwork(c, trustedProxies) };
     return render(c, await signIn.authorize(new URL(c.req.url).searchParams, origin));
   });
 

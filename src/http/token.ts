@@ -1,4 +1,5 @@
 /** The endpoints that clients call directly: register, token, revoke. Form or JSON in, JSON out, never cached. */
+import type { BlockList } from 'node:net';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { Clock } from '../base/clock.js';
@@ -13,7 +14,7 @@ import { fault, isFault, type OAuthFault, toWire } from '../oauth/fault.js';
 import { type Parameters, parseParameters } from '../oauth/parameters.js';
 import type { OAuthStore } from '../oauth/ports.js';
 import type { Tokens } from '../oauth/tokens.js';
-import { CLIENT_LIMIT, createBudget, tooManyRequests } from './rate-limits.js';
+import { CLIENT_LIMIT, callerNetwork, createBudget, RETRY_SECONDS, tooManyRequests } from './rate-limits.js';
 import { countTokenRequests } from './request-metrics.js';
 
 export interface TokenRoutesDeps {
@@ -22,6 +23,7 @@ export interface TokenRoutesDeps {
   readonly tokens: Tokens;
   readonly audit: Audit;
   readonly metrics: Metrics;
+  readonly trustedProxies: BlockList;
   readonly now: Clock;
   readonly random: Randomness;
   readonly log: Log;
@@ -57,6 +59,7 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     // RFC 6749 §5.2: a client that tried Basic is answered in that scheme.
     if (status === 401 && c.req.header('authorization'))
       c.header('WWW-Authenticate', 'Basic realm="token endpoint"');
+    if (status === 503) c.header('Retry-After', String(RETRY_SECONDS));
     return answer(c, { error: code, error_description: description }, status);
   };
 
@@ -67,7 +70,8 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
   }
 
   async function authenticate(c: Context, form: Parameters): Promise<ClientRequest | OAuthFault> {
-    const client = await clients.authenticate(form, c.req.header('authorization'));
+    const network = callerNetwork(c, deps.trustedProxies);
+    const client = await clients.authenticate(form, c.req.header('authorization'), network);
     return isFault(client) ? client : { form, client };
   }
 

@@ -1,9 +1,11 @@
 /** Facts of the protocol: versions, header names, JSON-RPC errors. No behaviour. */
-import { SUPPORTED_PROTOCOL_VERSIONS } from '@modelcontextprotocol/sdk/types.js';
 import type { RawJson } from './message.js';
 
-/** Versions with an `initialize` handshake, newest first. What a session agreed on is its child's choice among them. */
-export const LEGACY_VERSIONS: readonly string[] = SUPPORTED_PROTOCOL_VERSIONS;
+/**
+ * Versions with an `initialize` handshake, newest first. What a session agreed on is its child's choice among them.
+ * The SDKs also list `2024-10-07`, which came before the first release and which nothing describes any more.
+ */
+export const LEGACY_VERSIONS: readonly string[] = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'];
 /** From here on there is no handshake and no session. */
 export const MODERN_VERSION = '2026-07-28';
 /** The one version with batches (MCP 2025-03-26, basic/transports; removed in 2025-06-18). */

@@ -3,15 +3,15 @@ import { errors, jwtVerify } from 'jose';
 import { type Clock, MINUTE, SECOND } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
 import { sha256 } from '../base/ids.js';
-import type { PublicFetch } from '../base/public-fetch.js';
 import type { Client } from './clients.js';
 import { fault, type OAuthFault } from './fault.js';
+import type { FetchPlaces } from './fetch-places.js';
 import { KeySets, KeySetUnavailable } from './key-sets.js';
 
 export interface ClientAssertionsDeps {
   /** RFC 7523 §3: the token endpoint; clients also use the issuer. */
   readonly audiences: readonly string[];
-  readonly fetch: PublicFetch;
+  readonly places: FetchPlaces;
   readonly now: Clock;
 }
 
@@ -40,8 +40,8 @@ export class ClientAssertions {
 
   constructor(deps: ClientAssertionsDeps) {
     this.#deps = deps;
-    const { fetch, now } = deps;
-    this.#keySets = new KeySets(fetch, now);
+    const { places, now } = deps;
+    this.#keySets = new KeySets(places, now);
     this.#seen = new ExpiringMap({ now, ttlMs: LONGEST_LIFE_MS + 2 * MINUTE, capacity: 100_000 });
   }
 
@@ -50,14 +50,14 @@ export class ClientAssertions {
     this.#seen.sweep();
   }
 
-  /** Nothing, when `assertion` proves that its sender is `client`. */
-  async check(client: Client, assertion: string): Promise<OAuthFault | undefined> {
+  /** Nothing, when `assertion` proves that its sender, who asks from `network`, is `client`. */
+  async check(client: Client, assertion: string, network: string): Promise<OAuthFault | undefined> {
     if (client.jwksUri === undefined)
       return fault('client_unauthenticated', 'no keys are known for this client');
     const { audiences } = this.#deps;
     const now = this.#deps.now();
     try {
-      const { payload } = await jwtVerify(assertion, this.#keySets.at(client.jwksUri), {
+      const { payload } = await jwtVerify(assertion, this.#keySets.at(client.jwksUri, network), {
         issuer: client.id,
         subject: client.id,
         audience: [...audiences],

@@ -10,9 +10,9 @@ import { ExpiringMap } from '../base/expiring-map.js';
 import { parseJson } from '../base/fetch.js';
 import type { ClientId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
-import type { PublicFetch, PublicResponse } from '../base/public-fetch.js';
-import { printable } from '../base/text.js';
-import { type Client, GRANT_TYPES } from './clients.js';
+import type { PublicResponse } from '../base/public-fetch.js';
+import { type Client, clientName, GRANT_TYPES } from './clients.js';
+import type { FetchPlaces } from './fetch-places.js';
 import { PINNED_DOCUMENTS } from './pinned-documents.js';
 import { refusalOfRedirectUri } from './redirect-uris.js';
 
@@ -21,7 +21,7 @@ export type DocumentHosts = 'any' | 'off' | readonly string[];
 
 export interface ClientDocumentsDeps {
   readonly hosts: DocumentHosts;
-  readonly fetch: PublicFetch;
+  readonly places: FetchPlaces;
   /** The copy of an earlier life of the broker, if it kept one. */
   readonly stored: (id: string) => Promise<Client | undefined>;
   readonly now: Clock;
@@ -34,7 +34,6 @@ const FRESHNESS = { leastMs: MINUTE, mostMs: 7 * DAY };
 const FAILURE_MEMORY_MS = MINUTE;
 /** A document may be as large as we read: these bound what a flood of them can hold of our memory. */
 const CAPACITY = 250;
-const MAX_FETCHES = 50;
 
 interface Cached {
   readonly client: Client;
@@ -44,7 +43,7 @@ interface Cached {
 /** Unknown members and grant types are ignored. Both spellings of the authentication method are met in the wild. */
 const document = z.object({
   client_id: z.string(),
-  client_name: z.string().max(200).nullish(),
+  client_name: z.string().nullish(),
   client_uri: z.string().max(2000).nullish(),
   redirect_uris: z.array(z.string()).min(1).max(50),
   token_endpoint_auth_method: z.string().nullish(),
@@ -80,7 +79,7 @@ export function readDocument(id: string, text: string, now: number): Client | { 
   return {
     id: id as ClientId,
     kind: 'document',
-    name: printable(metadata.client_name ?? '') || new URL(id).host,
+    name: clientName(metadata.client_name) || new URL(id).host,
     redirectUris: metadata.redirect_uris,
     authMethod: mayBePublic ? 'none' : 'private_key_jwt',
     secretHash: undefined,
@@ -95,7 +94,7 @@ export class ClientDocuments {
   readonly #deps: ClientDocumentsDeps;
   readonly #cache: ExpiringMap<string, Cached>;
   readonly #failures: ExpiringMap<string, true>;
-  readonly #fetching = new Map<string, Promise<Client | undefined>>();
+  readonly #fetching = new Map<string, Promise<Client | 'no_place' | undefined>>();
 
   constructor(deps: ClientDocumentsDeps) {
     this.#deps = deps;
@@ -104,12 +103,16 @@ export class ClientDocuments {
     this.#failures = new ExpiringMap({ now: deps.now, ttlMs: FAILURE_MEMORY_MS, capacity: CAPACITY });
   }
 
-  /** The client of that id, from the best source there is; nothing when none is left, or its host is not allowed. */
-  async find(id: string): Promise<Client | undefined> {
+  /**
+   * The client of that id, from the best source there is; nothing when none is left, or its host is not allowed.
+   * `network` is where the request came from that names the client.
+   */
+  async find(id: string, network: string): Promise<Client | 'no_place' | undefined> {
     if (!isDocumentId(id) || !this.#mayDescribe(new URL(id).hostname)) return undefined;
     const cached = this.#cache.get(id);
     if (cached !== undefined && cached.freshUntil > this.#deps.now()) return cached.client;
-    return (await this.#fetchOnce(id)) ?? this.#lastCopy(id);
+    const fetched = await this.#fetchOnce(id, network);
+    return typeof fetched === 'object' ? fetched : ((await this.#lastCopy(id)) ?? fetched);
   }
 
   #mayDescribe(host: string): boolean {
@@ -117,18 +120,20 @@ export class ClientDocuments {
     return hosts === 'any' || (hosts !== 'off' && hosts.includes(host));
   }
 
-  #fetchOnce(id: string): Promise<Client | undefined> {
+  #fetchOnce(id: string, network: string): Promise<Client | 'no_place' | undefined> {
     const running = this.#fetching.get(id);
     if (running !== undefined) return running;
-    if (this.#failures.get(id) || this.#fetching.size >= MAX_FETCHES) return Promise.resolve(undefined);
-    const begun = this.#fetch(id).finally(() => this.#fetching.delete(id));
+    if (this.#failures.get(id)) return Promise.resolve(undefined);
+    const begun = this.#fetch(id, network).finally(() => this.#fetching.delete(id));
     this.#fetching.set(id, begun);
     return begun;
   }
 
-  async #fetch(id: string): Promise<Client | undefined> {
-    const { fetch, now, log } = this.#deps;
-    const answer = await fetch(id, { timeoutMs: FETCH_TIMEOUT_MS, maxBytes: MAX_DOCUMENT_BYTES });
+  async #fetch(id: string, network: string): Promise<Client | 'no_place' | undefined> {
+    const { places, now, log } = this.#deps;
+    const bounds = { timeoutMs: FETCH_TIMEOUT_MS, maxBytes: MAX_DOCUMENT_BYTES };
+    const answer = await places.fetch(id, network, bounds);
+    if (answer === 'no_place') return answer;
     const read = 'failure' in answer ? { problem: answer.failure } : readAnswer(id, answer, now());
     if ('problem' in read) {
       log.warn('client.document_failed', { client: id, problem: read.problem });

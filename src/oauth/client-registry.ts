@@ -19,21 +19,30 @@ export class ClientRegistry {
     this.#deps = deps;
   }
 
-  find(id: string): Promise<Client | undefined> {
+  /**
+   * The client of that id, nothing, or that its document cannot be fetched before others are. `network` is any name for
+   * where the request came from.
+   */
+  find(id: string, network: string): Promise<Client | 'no_place' | undefined> {
     const { documents, store } = this.#deps;
-    return isDocumentId(id) ? documents.find(id) : store.findClient(id);
+    return isDocumentId(id) ? documents.find(id, network) : store.findClient(id);
   }
 
-  /** The client that sent `form`, proven as its registration demands. */
-  async authenticate(form: Parameters, authorization: string | undefined): Promise<Client | OAuthFault> {
+  /** The client that sent `form` from `network`, proven as its registration demands. */
+  async authenticate(
+    form: Parameters,
+    authorization: string | undefined,
+    network: string,
+  ): Promise<Client | OAuthFault> {
     const claimed = parseClientCredentials(form, authorization);
     if (isFault(claimed)) return claimed;
-    const client = await this.find(claimed.id);
+    const client = await this.find(claimed.id, network);
     if (client === undefined) return fault('client_unknown');
+    if (client === 'no_place') return fault('client_document_unavailable');
     const { proof } = claimed;
     const refused =
       proof.by === 'assertion'
-        ? await this.#deps.assertions.check(client, proof.assertion)
+        ? await this.#deps.assertions.check(client, proof.assertion, network)
         : checkClientSecret(client, proof.by === 'secret' ? proof.secret : undefined);
     return refused ?? client;
   }

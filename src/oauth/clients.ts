@@ -48,7 +48,7 @@ export interface Client {
 /** RFC 7591 §2, the members that mean something here. Real clients send many others: they are ignored, not refused. */
 const registration = z.object({
   redirect_uris: z.array(z.string()).min(1).max(20),
-  client_name: z.string().max(200).nullish(),
+  client_name: z.string().nullish(),
   client_uri: z.string().max(2000).nullish(),
   token_endpoint_auth_method: z.string().nullish(),
   jwks_uri: z.string().max(2000).nullish(),
@@ -98,7 +98,7 @@ export function registerClient(body: unknown, now: number, random: Randomness): 
   const client: Client = {
     id: randomId<ClientId>(random, 'cl_'),
     kind: 'dynamic',
-    name: printable(metadata.client_name ?? '') || 'an application without a name',
+    name: clientName(metadata.client_name) || 'an application without a name',
     redirectUris: metadata.redirect_uris,
     authMethod,
     secretHash: secret === undefined ? undefined : sha256(secret),
@@ -108,6 +108,13 @@ export function registerClient(body: unknown, now: number, random: Randomness): 
     createdAt: now,
   };
   return { client, secret };
+}
+
+const MAX_NAME_LENGTH = 200;
+
+/** A name as it is kept. A longer one is cut, as RFC 7591 §3.2.1 lets us: no client should fail on its name. */
+export function clientName(name: string | null | undefined): string {
+  return [...printable(name ?? '')].slice(0, MAX_NAME_LENGTH).join('').trim();
 }
 
 /** RFC 7591 §2: an omitted method means `client_secret_basic`; Microsoft 365 Copilot relies on getting a secret then. */

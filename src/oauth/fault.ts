@@ -10,6 +10,7 @@ export const OAUTH_REASONS = [
   'client_unknown',
   'client_unauthenticated',
   'client_keys_unavailable',
+  'client_document_unavailable',
   'grant_type_unsupported',
   'grant_type_not_registered',
   'code_unknown',
@@ -68,11 +69,12 @@ export function toWire({ reason, detail }: OAuthFault): WireError {
       // 401 also for a deleted client: the SDKs then drop it and register anew.
       return { status: 401, code: 'invalid_client', description: 'Client authentication failed.' };
     case 'client_keys_unavailable':
+    case 'client_document_unavailable':
       // Not `invalid_client`: the SDKs would drop a registration that is in order.
       return {
         status: 503,
         code: 'temporarily_unavailable',
-        description: 'The keys of the client cannot be fetched at the moment. Try again later.',
+        description: `The ${reason === 'client_keys_unavailable' ? 'keys' : 'metadata'} of the client cannot be fetched at the moment. Try again later.`,
       };
     case 'grant_type_unsupported':
       return {

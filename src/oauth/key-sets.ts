@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { type Clock, DAY, MINUTE, SECOND } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
 import { parseJson } from '../base/fetch.js';
-import type { PublicFetch } from '../base/public-fetch.js';
+import type { FetchPlaces } from './fetch-places.js';
 
 const FRESH_MS = 10 * MINUTE;
 /** A key that is not in the set may have come since: asked for again after this pause. */
@@ -25,46 +25,55 @@ interface Cached {
 }
 
 export class KeySets {
-  readonly #fetch: PublicFetch;
+  readonly #places: FetchPlaces;
   readonly #now: Clock;
   readonly #cache: ExpiringMap<string, Cached>;
-  readonly #fetching = new Map<string, Promise<Cached>>();
+  readonly #fetching = new Map<string, Promise<Cached | 'no_place'>>();
 
-  constructor(fetch: PublicFetch, now: Clock) {
-    this.#fetch = fetch;
+  constructor(places: FetchPlaces, now: Clock) {
+    this.#places = places;
     this.#now = now;
     this.#cache = new ExpiringMap({ now, ttlMs: 7 * DAY, capacity: CAPACITY });
   }
 
-  /** The key at `uri` that a token says it was signed with. Throws jose's errors when there is none. */
-  at(uri: string): JWTVerifyGetKey {
+  /**
+   * The key at `uri` that a token says it was signed with. Throws jose's errors when there is none. `network` is where the
+   * token came from.
+   */
+  at(uri: string, network: string): JWTVerifyGetKey {
     return async (header, token) => {
-      const first = await this.#load(uri);
+      const first = await this.#load(uri, network);
       try {
         return await lookUp(first)(header, token);
       } catch (error) {
         if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-        const again = await this.#load(uri, 'lacks a key');
+        const again = await this.#load(uri, network, 'lacks a key');
         if (again === first) throw error;
         return lookUp(again)(header, token);
       }
     };
   }
 
-  async #load(uri: string, lack?: 'lacks a key'): Promise<Cached> {
+  async #load(uri: string, network: string, lack?: 'lacks a key'): Promise<Cached> {
     const cached = this.#cache.get(uri);
     if (cached !== undefined) {
       const age = this.#now() - cached.triedAt;
       if (age < PAUSE_MS || (cached.good && lack === undefined && age < FRESH_MS)) return cached;
     }
     const running =
-      this.#fetching.get(uri) ?? this.#refresh(uri, cached).finally(() => this.#fetching.delete(uri));
+      this.#fetching.get(uri) ??
+      this.#refresh(uri, network, cached).finally(() => this.#fetching.delete(uri));
     this.#fetching.set(uri, running);
-    return running;
+    const loaded = await running;
+    if (loaded !== 'no_place') return loaded;
+    if (cached === undefined || lack !== undefined) throw new KeySetUnavailable();
+    return cached;
   }
 
-  async #refresh(uri: string, before: Cached | undefined): Promise<Cached> {
-    const answer = await this.#fetch(uri, { timeoutMs: 5 * SECOND, maxBytes: 64 * 1024 });
+  async #refresh(uri: string, network: string, before: Cached | undefined): Promise<Cached | 'no_place'> {
+    const answer = await this.#places.fetch(uri, network, { timeoutMs: 5 * SECOND, maxBytes: 64 * 1024 });
+    // No try: the next one need not wait for the pause.
+    if (answer === 'no_place') return answer;
     const body = 'failure' in answer || answer.status !== 200 ? undefined : parseJson(answer.text);
     const { success: good, data } = keySet.safeParse(body);
     const find = good ? createLocalJWKSet(data as JSONWebKeySet) : before?.find;
@@ -74,7 +83,7 @@ export class KeySets {
   }
 }
 
-/** The host of the keys fails, which says nothing about the client. */
+/** The host of the keys fails, or we have no place to ask it, which says nothing about the client. */
 export class KeySetUnavailable extends Error {}
 
 function lookUp({ find }: Cached): NonNullable<Cached['find']> {

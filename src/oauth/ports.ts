@@ -4,6 +4,7 @@
  */
 import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
 import type { Client } from './clients.js';
+import type { Rotation } from './refresh-policy.js';
 
 /** The upstream's name for a person: never the login name, which can change hands. */
 export interface UpstreamIdentity {
@@ -103,7 +104,7 @@ export interface OAuthStore {
   /** Uses the code up and saves its tokens. A code used before revokes everything it gave (RFC 6749 §4.1.2). */
   redeemCode(hash: Sha256, tokens: TokenHashes, now: number): Promise<RedeemOutcome>;
 
-  findRefreshToken(hash: Sha256): Promise<TokenRecord | undefined>;
+  findRefreshToken(hash: Sha256): Promise<(TokenRecord & Rotation) | undefined>;
   /** Replaces a refresh token. Reuse outside the policy revokes the grant (RFC 9700 §4.14.2). */
   rotateRefreshToken(
     hash: Sha256,

@@ -1,16 +1,43 @@
 /** Which redirect URIs may be registered, and when a requested one is a registered one. */
 
-/** Schemes a browser would run or read itself; a redirect there is an attack on the user, not a client. */
-const ACTIVE_SCHEMES = new Set([
-  'javascript:',
-  'data:',
-  'vbscript:',
-  'file:',
-  'blob:',
-  'about:',
-  'view-source:',
-  'filesystem:',
-]);
+/**
+ * Schemes that mean something already, so that no application can own them: a redirect there does to the user, or to a
+ * program that knows nothing of OAuth, what the client chose to write. RFC 8252 §7.1 wants a reversed domain name, which
+ * would be rule enough; but Cursor, VS Code and others have one word each, so here are the words that are taken instead.
+ */
+const TAKEN_SCHEMES: ReadonlySet<string> = new Set(
+  [
+    // Run or read by the browser itself.
+    'javascript data vbscript livescript jscript mocha file filesystem blob about view-source resource jar wyciwyg',
+    'chrome devtools edge opera vivaldi brave',
+    'moz-extension safari-extension safari-web-extension res mk mhtml cid mid urn tag',
+    // Protocols, most of them in IANA's registry: a program connects where the URI says, or sends what it says.
+    'ftp ftps sftp tftp gopher gemini ws wss news nntp nntps wais telnet tn3270 rlogin rsh ssh scp rsync',
+    'ldap ldaps nfs smb cifs afp afs dav davs webdav webdavs imap imaps pop pop3 rtsp rtsps rtmp mms mmsh',
+    'rdp vnc spice citrix ica git svn hg bzr cvs redis rediss mysql postgres postgresql mongodb jdbc odbc amqp amqps',
+    'mqtt mqtts coap coaps stun stuns turn turns dict finger ipp ipps magnet ed2k bitcoin ethereum ipfs ipns dns',
+    // A message or a call to somebody.
+    'mailto tel sms smsto fax callto sip sips xmpp im pres irc irc6 ircs facetime facetime-audio skype',
+    // Handed to the system: it starts, installs, searches or looks up what the URI says.
+    'shell search search-ms hcp help wscript powershell cmd explorer msdt intent android-app market',
+    'content itms itms-apps itms-appss itms-services itms-beta applescript x-man-page man info apt aptu deb snap flatpak',
+    'appstream steam nix dpkg vsto vscode-webview java jnlp jnlps application webcal webcals geo maps calshow',
+    'prefs app-prefs settings bookmarklet keychain disk help-viewer macappstore macappstores onenote winget',
+  ].flatMap((names) => names.split(' ')),
+);
+
+/**
+ * Families that grow: Windows' and Office's own (`ms-msdt:`, `ms-word:`), Apple's (`x-apple.systempreferences:`), and what
+ * web sites and browser extensions may claim, which have https addresses.
+ */
+const TAKEN_FAMILIES = /^(?:ms-|x-apple|web\+|ext\+|chrome-|(?:git|svn|hg|bzr)\+)/;
+
+/** Whether `protocol` (lower case, with its colon) may be the private scheme of an application. */
+function isPrivateUse(protocol: string): boolean {
+  const name = protocol.slice(0, -1);
+  // One letter is a drive to Windows.
+  return name.length > 1 && !TAKEN_SCHEMES.has(name) && !TAKEN_FAMILIES.test(name);
+}
 
 const LOOPBACK = /^http:\/\/(localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?(\/[^#]*|\?[^#]*)?$/i;
 
@@ -30,9 +57,9 @@ export function refusalOfRedirectUri(uri: string): string | undefined {
   const { protocol, username, password } = new URL(uri);
   if (uri.includes('#')) return 'it has a fragment (RFC 6749)';
   if (username !== '' || password !== '') return 'it holds credentials';
-  if (ACTIVE_SCHEMES.has(protocol)) return `scheme ${protocol} is never a client`;
-  if (protocol === 'http:' && !isLoopback(uri)) return 'plain http is for loopback addresses only';
-  return undefined;
+  if (protocol === 'https:') return undefined;
+  if (protocol === 'http:') return isLoopback(uri) ? undefined : 'plain http is for loopback addresses only';
+  return isPrivateUse(protocol) ? undefined : `scheme ${protocol} is never a client`;
 }
 
 /**

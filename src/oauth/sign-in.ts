@@ -39,7 +39,13 @@ import type { Resources } from './resources.js';
 import type { Tokens } from './tokens.js';
 import { Turns } from './turns.js';
 
-type Problem = ShownReason | 'request_malformed' | 'expired' | 'answered' | 'scope_conflict';
+type Problem =
+  | ShownReason
+  | 'client_document_unavailable'
+  | 'request_malformed'
+  | 'expired'
+  | 'answered'
+  | 'scope_conflict';
 
 export type SignInStep =
   | { readonly next: 'consent'; readonly form: ConsentForm }
@@ -100,7 +106,8 @@ export class SignIn {
       return this.#explain('request_malformed', { reason }, 'authorization.refused');
     }
     const clientId = parameters.get('client_id');
-    const client = clientId === undefined ? undefined : await clients.find(clientId);
+    const client = clientId === undefined ? undefined : await clients.find(clientId, origin.network);
+    if (client === 'no_place') return { next: 'explain', problem: 'client_document_unavailable' };
     const request = parseAuthorizationRequest(parameters, client, resources);
     if (!isRefusal(request)) return { next: 'consent', form: pending.open(request, origin) };
     if (request.refuse === 'show') {

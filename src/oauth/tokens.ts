@@ -1,28 +1,25 @@
 /** Minting and exchanging: codes, access tokens, refresh tokens. Plaintext leaves here once; the store sees hashes. */
 import type { Clock } from '../base/clock.js';
-import { type Caller, type GrantId, type Randomness, randomId, randomToken, sha256 } from '../base/ids.js';
+import {
+  type Caller,
+  type GrantId,
+  type Randomness,
+  randomId,
+  randomToken,
+  type Sha256,
+  sha256,
+} from '../base/ids.js';
 import type { Audit, AuditKind } from './audit.js';
 import type { AuthorizationRequest } from './authorization.js';
 import type { Client } from './clients.js';
 import { fault, type OAuthFault } from './fault.js';
 import type { Parameters } from './parameters.js';
 import { verifierMatches } from './pkce.js';
-import type {
-  Code,
-  Grant,
-  NewCode,
-  NewGrant,
-  OAuthStore,
-  RefreshPolicy,
-  TokenHashes,
-  TokenRecord,
-} from './ports.js';
+import type { Code, Grant, NewCode, NewGrant, OAuthStore, TokenHashes, TokenRecord } from './ports.js';
+import { judgeRefresh, REFRESH_POLICY } from './refresh-policy.js';
 import { coversResource, type Resources, resolveResource } from './resources.js';
 
 const ACCESS_PREFIX = 'fja_';
-
-/** Hosts refresh in bursts of up to 76 s, in parallel and from two addresses; a lost answer may be noticed much later. */
-const REFRESH_POLICY: RefreshPolicy = { graceMs: 120_000, maxRotations: 50 };
 
 export interface Lifetimes {
   readonly accessTokenSeconds: number;
@@ -53,6 +50,12 @@ export interface TokenResponse {
 }
 
 export type BearerFault = 'token_unknown' | 'token_expired' | 'token_of_another_resource' | 'user_signed_out';
+
+/** An access token that speaks for nobody here; its grant, if it ever had one. */
+export interface RefusedBearer {
+  readonly fault: BearerFault;
+  readonly grant: Grant | undefined;
+}
 
 export class Tokens {
   readonly #deps: TokensDeps;
@@ -200,12 +203,12 @@ export class Tokens {
     };
   }
 
-  /** RFC 7662 §2.2: what a resource server of the operator may learn of a token. */
+  /** RFC 7662 §2.2: what a resource server of the operator may learn of a token. Active is what would be accepted here. */
   async introspect(token: string): Promise<Record<string, unknown>> {
     const { store, now, resources } = this.#deps;
     const hash = sha256(token);
     const isAccess = token.startsWith(ACCESS_PREFIX);
-    const record = await (isAccess ? store.findAccessToken(hash) : store.findRefreshToken(hash));
+    const record = await (isAccess ? store.findAccessToken(hash) : this.#findUsableRefreshToken(hash));
     if (record === undefined || record.expiresAt <= now() || !this.#isSignedIn(record))
       return { active: false };
     const { grant, expiresAt } = record;
@@ -221,15 +224,22 @@ export class Tokens {
     };
   }
 
+  async #findUsableRefreshToken(hash: Sha256): Promise<TokenRecord | undefined> {
+    const token = await this.#deps.store.findRefreshToken(hash);
+    const usable = token !== undefined && judgeRefresh(token, this.#deps.now(), REFRESH_POLICY) === 'good';
+    return usable ? token : undefined;
+  }
+
   /** Who an access token speaks for at `endpoint`, or why it does not. */
-  async authenticate(token: string, endpoint: string): Promise<Caller | BearerFault> {
+  async authenticate(token: string, endpoint: string): Promise<Caller | RefusedBearer> {
     const { store, now, resources } = this.#deps;
-    if (!token.startsWith(ACCESS_PREFIX)) return 'token_unknown';
-    const record = await store.findAccessToken(sha256(token));
-    if (record === undefined) return 'token_unknown';
-    if (record.expiresAt <= now()) return 'token_expired';
-    if (!coversResource(record.grant.resource, endpoint, resources)) return 'token_of_another_resource';
-    if (!this.#isSignedIn(record)) return 'user_signed_out';
-    return { userId: record.grant.userId, grantId: record.grant.id };
+    const record = token.startsWith(ACCESS_PREFIX) ? await store.findAccessToken(sha256(token)) : undefined;
+    const grant = record?.grant;
+    if (record === undefined || grant === undefined) return { fault: 'token_unknown', grant };
+    if (record.expiresAt <= now()) return { fault: 'token_expired', grant };
+    if (!coversResource(grant.resource, endpoint, resources))
+      return { fault: 'token_of_another_resource', grant };
+    if (!this.#isSignedIn(record)) return { fault: 'user_signed_out', grant };
+    return { userId: grant.userId, grantId: grant.id };
   }
 }

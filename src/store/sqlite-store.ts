@@ -20,6 +20,7 @@ import type {
   TokenRecord,
   UpstreamIdentity,
 } from '../oauth/ports.js';
+import { judgeRefresh, type Rotation } from '../oauth/refresh-policy.js';
 import { openSqlite, type Sqlite } from './sqlite.js';
 import {
   auditEvents,
@@ -185,13 +186,16 @@ function tokenQuery(db: Sqlite, kind: 'access' | 'refresh') {
       expiresAt: tokens.expiresAt,
       credential: credentials.state,
       keyId: credentials.keyId,
+      rotatedAt: tokens.rotatedAt,
+      rotations: tokens.rotations,
+      successorUsedAt: tokens.successorUsedAt,
     })
     .from(tokens)
     .innerJoin(grants, eq(grants.id, tokens.grantId))
     .innerJoin(credentials, eq(credentials.userId, grants.userId))
     .where(and(eq(tokens.hash, sql.placeholder('hash')), eq(tokens.kind, kind)))
     .prepare();
-  return (hash: Sha256): TokenRecord | undefined => statement.get({ hash });
+  return (hash: Sha256): (TokenRecord & Rotation) | undefined => statement.get({ hash });
 }
 
 function findUser(db: Sqlite | Transaction, { issuer, subject }: UpstreamIdentity): UserId | undefined {
@@ -264,7 +268,7 @@ function rotateRefreshToken(
   hash: Sha256,
   hashes: TokenHashes,
   now: number,
-  { graceMs, maxRotations }: RefreshPolicy,
+  policy: RefreshPolicy,
 ): RotateOutcome {
   const token = tx
     .select()
@@ -272,14 +276,9 @@ function rotateRefreshToken(
     .where(and(eq(tokens.hash, hash), eq(tokens.kind, 'refresh')))
     .get();
   if (token === undefined) return 'gone';
-  if (token.rotatedAt !== null) {
-    const forgiven = now - token.rotatedAt <= graceMs || token.successorUsedAt === null;
-    if (!forgiven) {
-      tx.delete(grants).where(eq(grants.id, token.grantId)).run();
-      return 'reused';
-    }
-    if (token.rotations >= maxRotations) return 'over_cap';
-  }
+  const verdict = judgeRefresh(token, now, policy);
+  if (verdict === 'reused') tx.delete(grants).where(eq(grants.id, token.grantId)).run();
+  if (verdict !== 'good') return verdict;
   tx.update(tokens)
     .set({ rotatedAt: token.rotatedAt ?? now, rotations: token.rotations + 1 })
     .where(eq(tokens.hash, hash))

@@ -31,15 +31,20 @@ const PROBE_BUSY_MS = 100;
 
 /** Opens (or makes, mode 0600) the database at `path` and brings it to the current schema. Throws when it cannot. */
 export function openSqlite(path: string): OpenedSqlite {
-  if (path !== ':memory:') {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    // Made by hand so that it is private from its first byte; SQLite gives -wal and -shm the same mode.
-    closeSync(openSync(path, 'a', 0o600));
-  }
+  if (path !== ':memory:') createPrivately(path);
   const opened = open(path);
   opened.connection.pragma('journal_mode = WAL');
   migrate(opened.db as unknown as Parameters<typeof migrate>[0], { migrationsFolder: MIGRATIONS });
   return opened;
+}
+
+/**
+ * Makes the file by hand, so that it is private from its first byte; SQLite gives -wal and -shm the same mode. One that
+ * is there is not opened: to close it would give back every lock that this process has on it.
+ */
+export function createPrivately(path: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600));
 }
 
 /**
@@ -89,7 +94,8 @@ function open(path: string): OpenedSqlite & { readonly connection: Database } {
   return { connection, db: db as unknown as Sqlite, probe, close: () => connection.close() };
 }
 
-function connect(path: string): Database {
+/** A connection to `path` with the settings that SQLite has by default. */
+export function connect(path: string): Database {
   const require = createRequire(import.meta.url);
   const Driver = require(chooseDriver(process.versions.napi, require.resolve)) as new (
     path: string,

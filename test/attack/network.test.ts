@@ -3,10 +3,12 @@ import assert from 'node:assert/strict';
 import type { OutgoingHttpHeaders } from 'node:http';
 import { describe, test } from 'node:test';
 import { isPublicAddress, type PublicNetwork } from '../../src/base/public-fetch.js';
+import { until } from '../fixtures/until.js';
 import { ask } from '../support/ask.js';
 import { Browser } from '../support/browser.js';
 import { startDocumentHost } from '../support/document-host.js';
 import { parseForms } from '../support/html.js';
+import { NOWHERE } from '../support/oauth-client.js';
 import { setStage } from '../support/stage.js';
 
 describe('SSRF', () => {
@@ -15,12 +17,11 @@ describe('SSRF', () => {
     // The server stands on loopback, and this time its address is judged for what it is.
     const network: PublicNetwork = { ...host.network, isPublic: isPublicAddress };
     await using it = await setStage({ network });
-    const { port } = new URL(host.url);
     for (const id of [
-      `https://documents.test:${port}/client.json`,
-      `https://127.0.0.1:${port}/client.json`,
-      `https://[::1]:${port}/client.json`,
-      `https://localhost:${port}/client.json`,
+      'https://documents.test/client.json',
+      'https://127.0.0.1/client.json',
+      'https://[::1]/client.json',
+      'https://localhost/client.json',
     ]) {
       const client = { clientId: id, redirectUri: 'https://app.example/cb' };
       const page = await new Browser().open(it.authorizationUrl(client));
@@ -38,6 +39,23 @@ describe('SSRF', () => {
     }
     assert.deepEqual(host.requests, []);
     assert.ok(it.broker.log.some(({ fields }) => fields.problem === 'not_public'));
+  });
+
+  test('through the port of a client_id: none but 443 is asked, except at a host that the operator named', async () => {
+    await using host = await startDocumentHost();
+    for (const [named, status, requests] of [
+      ['any', 400, 0],
+      ['documents.test', 200, 1],
+    ] as const) {
+      await using it = await setStage({
+        network: host.network,
+        env: { BROKER_CLIENT_DOCUMENTS: named },
+      });
+      const clientId = 'https://documents.test:8443/client.json';
+      host.serve('/client.json', { client_id: clientId, redirect_uris: ['https://app.example/cb'] });
+      const page = await ask(it.authorizationUrl({ clientId, redirectUri: 'https://app.example/cb' }));
+      assert.deepEqual([page.status, host.requests.length], [status, requests]);
+    }
   });
 
   test('through jwks_uri, registered or in a document: only https, and no private address', async () => {
@@ -241,6 +259,44 @@ describe('a flood', () => {
     assert.equal(await refusedOf(250, from('/oauth/consent')), 10);
     assert.equal(await refusedOf(700, from('/oauth/introspect')), 0);
     assert.equal(await refusedOf(1, from('/oauth/register')), 0);
+  });
+});
+
+describe('slow hosts of documents', () => {
+  test('keep out nobody but their own host and network, and these are asked to try again, not told that they are unknown', async () => {
+    await using host = await startDocumentHost();
+    await using it = await setStage({ network: host.network });
+    const held: (() => void)[] = [];
+    const authorize = (id: string, forwardedFor: string) =>
+      ask(it.authorizationUrl({ clientId: id, redirectUri: 'https://app.example/cb' }), 'GET', {
+        'X-Forwarded-For': forwardedFor,
+      });
+    const slow = [1, 2, 3, 4, 5].map((n) => {
+      const id = host.route(`/slow/${n}`, (_request, response) => held.push(() => response.end()));
+      return authorize(id, '198.51.100.7');
+    });
+    await until('five fetches', () => held.length === 5);
+
+    const id = host.serve('/client.json', { client_id: `${host.url}/client.json`, redirect_uris: [NOWHERE] });
+    const page = await authorize(id, '203.0.113.1');
+    assert.equal(page.status, 503);
+    assert.match(page.headers['content-type'] ?? '', /^text\/html/);
+    assert.match(page.headers['retry-after'] ?? '', /^\d+$/);
+    assert.match(page.body, /Wait a few seconds, then reload/);
+    assert.doesNotMatch(page.body, /not known/);
+    for (const path of ['/oauth/token', '/oauth/revoke']) {
+      const { status, headers, body } = await it.post(path, { client_id: id, grant_type: 'refresh_token' });
+      assert.deepEqual([status, body.error], [503, 'temporarily_unavailable'], path);
+      assert.match(headers.get('retry-after') ?? '', /^\d+$/);
+    }
+    // The certificate of our host is no good for another name, so a fetch that takes place fails at once.
+    const elsewhere = 'https://elsewhere.test/client.json';
+    assert.equal((await authorize(elsewhere, '198.51.100.7')).status, 503);
+    assert.equal((await authorize(elsewhere, '203.0.113.1')).status, 400);
+
+    for (const release of held) release();
+    for (const answer of slow) assert.equal((await answer).status, 400);
+    assert.notEqual((await authorize(id, '198.51.100.7')).status, 503);
   });
 });
 

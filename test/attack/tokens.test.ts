@@ -73,6 +73,47 @@ describe('a stolen refresh token', () => {
     assert.ok(it.broker.log.some(({ event }) => event === 'refresh.reused'));
   });
 
+  for (const ending of ['is shown once more', 'is given back by the owner']) {
+    test(`used by a thief too while it is forgiven goes unnoticed, until a token ${ending}: that ends both`, async () => {
+      let time = Date.now();
+      await using it = await setStage({ now: () => time });
+      const reused = () => it.broker.log.some(({ event }) => event === 'refresh.reused');
+      const stolen = (await it.redeem(await it.code())).body.refresh_token;
+      let owner = (await it.refresh(stolen)).body;
+      // Not only within the grace, but at any time before the owner has used the successor.
+      time += 30 * MINUTE;
+      let thief = (await it.refresh(stolen)).body;
+      for (let hour = 0; hour < 3; hour += 1) {
+        time += 60 * MINUTE;
+        owner = (await it.refresh(owner.refresh_token)).body;
+        thief = (await it.refresh(thief.refresh_token)).body;
+      }
+      for (const { access_token } of [owner, thief]) assert.notEqual(await it.statusWith(access_token), 401);
+      assert.equal(reused(), false);
+      const again = ending === 'is shown once more';
+      if (again) await it.refresh(stolen);
+      else
+        await it.post('/oauth/revoke', { token: String(owner.refresh_token), client_id: it.client.clientId });
+      assert.equal(reused(), again);
+      for (const { access_token, refresh_token } of [owner, thief]) {
+        assert.equal(await it.statusWith(access_token), 401);
+        assert.equal((await it.refresh(refresh_token)).body.error, 'invalid_grant');
+      }
+    });
+  }
+
+  test('used by the thief first is noticed when the owner comes after the grace and after the thief came back', async () => {
+    let time = Date.now();
+    await using it = await setStage({ now: () => time });
+    const stolen = (await it.redeem(await it.code())).body.refresh_token;
+    const thief = (await it.refresh(stolen)).body;
+    const next = (await it.refresh(thief.refresh_token)).body;
+    time += 3 * MINUTE;
+    assert.equal((await it.refresh(stolen)).body.error, 'invalid_grant');
+    assert.equal(await it.statusWith(next.access_token), 401);
+    assert.ok(it.broker.log.some(({ event }) => event === 'refresh.reused'));
+  });
+
   test('shown within the grace costs the owner nothing', async () => {
     let time = Date.now();
     await using it = await setStage({ now: () => time });

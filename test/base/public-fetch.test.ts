@@ -105,6 +105,33 @@ describe('a URL', () => {
   });
 });
 
+describe('a port other than 443', () => {
+  const SERVED = ['https://documents.test:8443/a', 'https://documents.test:22/a'];
+
+  test('is not connected to: nobody finds open ports through us', async () => {
+    await using host = await startDocumentHost();
+    host.serve('/a', {});
+    const fetch = publicFetch(host.network, ['other.test']);
+    for (const url of [
+      ...SERVED,
+      'https://documents.test:80/a',
+      'https://8.8.8.8:22/',
+      'https://x.other.test:1/',
+    ])
+      assert.deepEqual(await fetch(url, BOUNDS), { failure: 'other_port' }, url);
+    assert.deepEqual(host.requests, []);
+  });
+
+  test('is asked at a host that the operator named', async () => {
+    await using host = await startDocumentHost();
+    host.serve('/a', {});
+    const fetch = publicFetch(host.network, ['documents.test']);
+    for (const url of [...SERVED, 'https://documents.test:443/a'])
+      assert.ok('status' in (await fetch(url, BOUNDS)), url);
+    assert.equal(host.requests.length, 3);
+  });
+});
+
 describe('a name', () => {
   for (const addresses of [
     ['127.0.0.1'],

@@ -3,9 +3,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT, UnsecuredJWT } from 'jose';
 import { MINUTE, SECOND } from '../../src/base/clock.js';
-import { publicFetch } from '../../src/base/public-fetch.js';
+import { createRecordingLog } from '../../src/base/log.js';
+import { type PublicFetch, publicFetch } from '../../src/base/public-fetch.js';
 import { ClientAssertions } from '../../src/oauth/client-assertions.js';
 import { readDocument } from '../../src/oauth/client-documents.js';
+import { FetchPlaces } from '../../src/oauth/fetch-places.js';
 import { startDocumentHost } from '../support/document-host.js';
 
 const ISSUER = 'https://mcp.example.org';
@@ -14,6 +16,11 @@ const TOKEN_ENDPOINT = `${ISSUER}/oauth/token`;
 const rsa = await generateKeyPair('RS256', { extractable: true });
 const otherRsa = await generateKeyPair('RS256', { extractable: true });
 const ec = await generateKeyPair('ES256', { extractable: true });
+
+/** The network that asks. */
+const HERE = '192.0.2.1';
+const placesOf = (fetch: PublicFetch, now: () => number) =>
+  new FetchPlaces({ fetch, now, log: createRecordingLog(() => undefined) });
 
 async function publicJwk(pair: typeof rsa, kid: string) {
   return { ...(await exportJWK(pair.publicKey)), kid, use: 'sig' };
@@ -35,7 +42,7 @@ async function setUp() {
   const now = () => clock.now;
   const assertions = new ClientAssertions({
     audiences: [TOKEN_ENDPOINT, ISSUER],
-    fetch: publicFetch(host.network),
+    places: placesOf(publicFetch(host.network), now),
     now,
   });
   let serial = 0;
@@ -58,7 +65,7 @@ async function setUp() {
   const sign = (payload: JWTPayload, kid: string | undefined = 'one', key = rsa.privateKey, alg = 'RS256') =>
     new SignJWT(payload).setProtectedHeader({ alg, ...(kid === '' ? {} : { kid }) }).sign(key);
   const check = async (assertion: string | Promise<string>) =>
-    (await assertions.check(client, await assertion))?.detail ?? 'proven';
+    (await assertions.check(client, await assertion, HERE))?.detail ?? 'proven';
   const close = () => host[Symbol.asyncDispose]();
   return { host, clock, client, id, assertions, claims, sign, check, [Symbol.asyncDispose]: close };
 }
@@ -130,7 +137,7 @@ describe('an assertion is refused', () => {
   test('when its client has no keys', async () => {
     await using it = await setUp();
     const assertion = await it.sign(it.claims());
-    const refused = await it.assertions.check({ ...it.client, jwksUri: undefined }, assertion);
+    const refused = await it.assertions.check({ ...it.client, jwksUri: undefined }, assertion, HERE);
     assert.equal(refused?.reason, 'client_unauthenticated');
   });
 });
@@ -176,7 +183,7 @@ describe('a jti', () => {
     const other = { ...it.client, id: `${it.id}?other` as typeof it.client.id };
     assert.equal(await it.check(it.sign(it.claims({ jti: 'same' }))), 'proven');
     const theirs = await it.sign(it.claims({ jti: 'same', iss: other.id, sub: other.id }));
-    assert.equal(await it.assertions.check(other, theirs), undefined);
+    assert.equal(await it.assertions.check(other, theirs, HERE), undefined);
   });
 
   test('is not used up by an assertion that is refused', async () => {
@@ -239,9 +246,11 @@ describe('the key set', () => {
 
   test('is not fetched from a private address', async () => {
     await using it = await setUp();
-    const fetch = publicFetch({ ...it.host.network, isPublic: () => false });
-    const guarded = new ClientAssertions({ audiences: [ISSUER], fetch, now: () => it.clock.now });
-    assert.notEqual(await guarded.check(it.client, await it.sign(it.claims({ aud: ISSUER }))), undefined);
+    const now = () => it.clock.now;
+    const places = placesOf(publicFetch({ ...it.host.network, isPublic: () => false }), now);
+    const guarded = new ClientAssertions({ audiences: [ISSUER], places, now });
+    const assertion = await it.sign(it.claims({ aud: ISSUER }));
+    assert.notEqual(await guarded.check(it.client, assertion, HERE), undefined);
     assert.deepEqual(it.host.requests, []);
   });
 });

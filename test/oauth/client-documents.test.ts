@@ -11,6 +11,7 @@ import {
   readDocument,
 } from '../../src/oauth/client-documents.js';
 import type { Client } from '../../src/oauth/clients.js';
+import { FetchPlaces } from '../../src/oauth/fetch-places.js';
 import { PINNED_DOCUMENTS } from '../../src/oauth/pinned-documents.js';
 import { type DocumentHost, startDocumentHost } from '../support/document-host.js';
 
@@ -30,20 +31,29 @@ async function setUp(setting: Setting = {}) {
   const id = host.url + PATH;
   const clock = { now: Date.UTC(2026, 0, 1) };
   const events: string[] = [];
+  const now = () => clock.now;
+  const log = createRecordingLog((_level, event, fields) =>
+    events.push(`${event} ${fields.problem ?? ''}`.trim()),
+  );
+  const fetch = setting.fetch ?? publicFetch(setting.network ?? host.network);
   const documents = new ClientDocuments({
     hosts: setting.hosts ?? 'any',
-    fetch: setting.fetch ?? publicFetch(setting.network ?? host.network),
+    places: new FetchPlaces({ fetch, now, log }),
     stored: async () => setting.stored,
-    now: () => clock.now,
-    log: createRecordingLog((_level, event, fields) =>
-      events.push(`${event} ${fields.problem ?? ''}`.trim()),
-    ),
+    now,
+    log,
   });
+  /** There is a place for everybody here: what comes when there is none stands in fetch-places.test.ts. */
+  const find = async (wanted: string) => {
+    const found = await documents.find(wanted, '192.0.2.1');
+    assert.ok(found !== 'no_place');
+    return found;
+  };
   const serve = (more: object = {}, headers: Record<string, string> = {}) =>
     host.serve(PATH, { client_id: id, client_name: 'App', redirect_uris: [CALLBACK], ...more }, headers);
   serve();
   const close = () => host[Symbol.asyncDispose]();
-  return { host, id, clock, events, documents, serve, [Symbol.asyncDispose]: close };
+  return { host, id, clock, events, find, serve, [Symbol.asyncDispose]: close };
 }
 
 function breakDown(host: DocumentHost, status = 503): void {
@@ -170,6 +180,14 @@ describe('a document', () => {
   });
 });
 
+test('a name that is too long costs a document nothing but its end', () => {
+  const id = 'https://app.example/client.json';
+  const text = JSON.stringify({ client_id: id, redirect_uris: [CALLBACK], client_name: 'x'.repeat(5000) });
+  const client = readDocument(id, text, 0);
+  assert.ok('name' in client);
+  assert.equal(client.name, 'x'.repeat(200));
+});
+
 test('every pinned copy is a good document of its own id', () => {
   assert.equal(PINNED_DOCUMENTS.size, 8);
   for (const [id, text] of PINNED_DOCUMENTS) {
@@ -181,7 +199,7 @@ test('every pinned copy is a good document of its own id', () => {
 describe('fetching', () => {
   test('gives the client that the document describes', async () => {
     await using it = await setUp();
-    const client = await it.documents.find(it.id);
+    const client = await it.find(it.id);
     assert.equal(client?.kind, 'document');
     assert.deepEqual(client?.redirectUris, [CALLBACK]);
     assert.deepEqual(it.host.requests, [PATH]);
@@ -191,7 +209,7 @@ describe('fetching', () => {
     await using it = await setUp();
     const fail = async (problem: RegExp) => {
       it.clock.now += 2 * MINUTE;
-      assert.equal(await it.documents.find(it.id), undefined);
+      assert.equal(await it.find(it.id), undefined);
       assert.match(it.events.at(-1) ?? '', problem);
     };
     it.host.route(PATH, (_request, response) => response.writeHead(302, { Location: '/other' }).end());
@@ -206,7 +224,7 @@ describe('fetching', () => {
     await fail(/too_large/);
     it.serve({}, { 'Content-Type': 'application/cimd+json; charset=utf-8' });
     it.clock.now += 2 * MINUTE;
-    assert.ok(await it.documents.find(it.id));
+    assert.ok(await it.find(it.id));
   });
 
   test('asks with five seconds and 64 KiB', async () => {
@@ -217,33 +235,15 @@ describe('fetching', () => {
         return { failure: 'timeout' };
       },
     });
-    await it.documents.find(it.id);
+    await it.find(it.id);
     assert.deepEqual(asked, [{ timeoutMs: 5_000, maxBytes: 65_536 }]);
   });
 
   test('happens once, however many ask at the same time', async () => {
     await using it = await setUp();
-    const found = await Promise.all(Array.from({ length: 20 }, () => it.documents.find(it.id)));
+    const found = await Promise.all(Array.from({ length: 20 }, () => it.find(it.id)));
     assert.equal(new Set(found).size, 1);
     assert.equal(it.host.requests.length, 1);
-  });
-
-  test('of many documents at once is bounded, and the rest is not remembered as failed', async () => {
-    const waiting: (() => void)[] = [];
-    await using it = await setUp({
-      fetch: () => new Promise((resolve) => waiting.push(() => resolve({ failure: 'timeout' }))),
-    });
-    const flood = Array.from({ length: 500 }, (_, index) =>
-      it.documents.find(`https://flood.example/${index}`),
-    );
-    await Promise.all(flood.slice(60));
-    assert.ok(waiting.length <= 50, `${waiting.length} fetches at once`);
-    for (const answer of waiting.splice(0)) answer();
-    await Promise.all(flood);
-    const again = it.documents.find('https://flood.example/499');
-    assert.equal(waiting.length, 1);
-    waiting[0]?.();
-    await again;
   });
 
   test('is for hosts on the list only, and for none when it is off', async () => {
@@ -254,11 +254,11 @@ describe('fetching', () => {
       ['off', false],
     ] as const) {
       await using it = await setUp({ hosts });
-      assert.equal((await it.documents.find(it.id)) !== undefined, found, String(hosts));
+      assert.equal((await it.find(it.id)) !== undefined, found, String(hosts));
       assert.equal(it.host.requests.length, found ? 1 : 0);
     }
     await using it = await setUp({ hosts: 'off' });
-    assert.equal(await it.documents.find('https://claude.ai/oauth/mcp-oauth-client-metadata'), undefined);
+    assert.equal(await it.find('https://claude.ai/oauth/mcp-oauth-client-metadata'), undefined);
   });
 });
 
@@ -277,45 +277,45 @@ describe('a fetched document is used', () => {
     test(`for ${forMs / SECOND} s with the headers ${JSON.stringify(headers)}`, async () => {
       await using it = await setUp();
       it.serve({}, headers);
-      await it.documents.find(it.id);
+      await it.find(it.id);
       it.clock.now += forMs - 2 * SECOND;
-      await it.documents.find(it.id);
+      await it.find(it.id);
       assert.equal(it.host.requests.length, 1);
       it.clock.now += 3 * SECOND;
-      await it.documents.find(it.id);
+      await it.find(it.id);
       assert.equal(it.host.requests.length, 2);
     });
   }
 
   test('in its newest form: a redirect URI that it dropped is gone', async () => {
     await using it = await setUp();
-    await it.documents.find(it.id);
+    await it.find(it.id);
     it.serve({ redirect_uris: ['https://app.example/new'] });
     it.clock.now += 2 * MINUTE;
-    assert.deepEqual((await it.documents.find(it.id))?.redirectUris, ['https://app.example/new']);
+    assert.deepEqual((await it.find(it.id))?.redirectUris, ['https://app.example/new']);
   });
 });
 
 describe('when a fetch fails', () => {
   test('the last good copy serves for days, and the log says so', async () => {
     await using it = await setUp();
-    await it.documents.find(it.id);
+    await it.find(it.id);
     breakDown(it.host);
     it.clock.now += 20 * DAY;
-    assert.ok(await it.documents.find(it.id));
+    assert.ok(await it.find(it.id));
     assert.ok(it.events.includes('client.document_stale'));
   });
 
   test('it is not tried again for a minute at most', async () => {
     await using it = await setUp();
     breakDown(it.host);
-    await it.documents.find(it.id);
+    await it.find(it.id);
     it.clock.now += 59 * SECOND;
-    await it.documents.find(it.id);
+    await it.find(it.id);
     assert.equal(it.host.requests.length, 1);
     it.serve();
     it.clock.now += SECOND;
-    assert.ok(await it.documents.find(it.id));
+    assert.ok(await it.find(it.id));
     assert.equal(it.host.requests.length, 2);
   });
 
@@ -325,7 +325,7 @@ describe('when a fetch fails', () => {
     assert.ok(!('problem' in stored));
     await using it = await setUp({ stored });
     breakDown(it.host);
-    assert.equal(await it.documents.find(id), stored);
+    assert.equal(await it.find(id), stored);
   });
 
   test('our own copy of a well-known document serves, marked as such', async () => {
@@ -335,10 +335,10 @@ describe('when a fetch fails', () => {
     };
     await using it = await setUp({ network });
     for (const id of PINNED_DOCUMENTS.keys()) {
-      assert.equal((await it.documents.find(id))?.pinned, true, id);
+      assert.equal((await it.find(id))?.pinned, true, id);
     }
     assert.ok(it.events.includes('client.document_pinned'));
-    assert.equal(await it.documents.find('https://claude.ai/oauth/other'), undefined);
+    assert.equal(await it.find('https://claude.ai/oauth/other'), undefined);
   });
 
   test('a private address behind the id is such a failure, and is never connected to', async () => {
@@ -346,7 +346,7 @@ describe('when a fetch fails', () => {
     const { network } = it.host;
     const guarded = publicFetch({ ...network, isPublic: () => false });
     await using other = await setUp({ fetch: guarded });
-    assert.equal(await other.documents.find(it.id), undefined);
+    assert.equal(await other.find(it.id), undefined);
     assert.match(other.events.join(), /not_public/);
     assert.equal(it.host.requests.length, 0);
   });
@@ -365,8 +365,8 @@ test('a flood of documents holds a bounded part of the memory, and costs nobody 
     };
   };
   await using it = await setUp({ fetch });
-  await it.documents.find('https://first.example/a');
-  for (let index = 0; index < 300; index += 1) await it.documents.find(`https://flood.example/${index}`);
-  assert.ok(await it.documents.find('https://first.example/a'));
+  await it.find('https://first.example/a');
+  for (let index = 0; index < 300; index += 1) await it.find(`https://flood.example/${index}`);
+  assert.ok(await it.find('https://first.example/a'));
   assert.equal(fetched, 302, 'the oldest made room and was fetched again');
 });

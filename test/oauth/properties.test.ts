@@ -29,6 +29,7 @@ const uriLike = fc
         'callback',
         'javascript:',
         'cursor:',
+        'about:',
         ' ',
         '\t',
         '\u202e',
@@ -82,7 +83,7 @@ test('a registered redirect URI leads where the consent page says, whatever page
         assert.equal(led.protocol, shown.protocol);
         assert.equal(led.host, shown.host);
         assert.equal(led.username + led.password + led.hash, '');
-        assert.ok(!['javascript:', 'data:', 'file:', 'blob:'].includes(led.protocol));
+        assert.ok(!['javascript:', 'data:', 'file:', 'blob:', 'ftp:', 'about:'].includes(led.protocol));
         assert.ok(led.protocol !== 'http:' || isLoopback(uri));
       }
     }),

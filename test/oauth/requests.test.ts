@@ -173,6 +173,15 @@ test('a registration response holds no null and repeats what was registered', ()
   assert.equal('client_secret' in body, false);
 });
 
+test('a name that is too long is cut, by whole characters, and the client is registered all the same', () => {
+  const named = (client_name: string) =>
+    registrationResponse(registered({ redirect_uris: ['https://client.example/cb'], client_name }))
+      .client_name;
+  assert.equal(named('😀'.repeat(201)), '😀'.repeat(200));
+  assert.equal(named(`${'x'.repeat(199)} y`), 'x'.repeat(199));
+  assert.equal(named('\n\u202e'), 'an application without a name');
+});
+
 for (const body of [
   undefined,
   [],

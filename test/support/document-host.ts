@@ -13,7 +13,7 @@ const fixture = (name: string) =>
 export interface DocumentHost extends AsyncDisposable {
   /** Its origin, under the name of its certificate. */
   readonly url: string;
-  /** Every name is this server, and its address counts as public. */
+  /** Every name and port is this server, and its address counts as public. */
   readonly network: PublicNetwork;
   /** The paths asked for, in order. */
   readonly requests: readonly string[];
@@ -36,14 +36,15 @@ export async function startDocumentHost(): Promise<DocumentHost> {
   const server = createServer({ cert: ca, key: fixture('documents.test.key.pem') }, answer);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const url = `https://documents.test:${(server.address() as AddressInfo).port}`;
+  const { port } = server.address() as AddressInfo;
+  const url = 'https://documents.test';
   const route = (path: string, listener: RequestListener) => {
     routes.set(path, listener);
     return url + path;
   };
   return {
     url,
-    network: { lookup: resolvingTo('127.0.0.1'), isPublic: () => true, ca },
+    network: { lookup: resolvingTo('127.0.0.1'), isPublic: () => true, ca, port },
     requests,
     route,
     serve: (path, body, headers = {}) =>
