@@ -50,7 +50,8 @@ for (const variant of ['11', '15', '16'] as const) {
     assert.equal(findToken(JSON.stringify(refused), token), undefined);
 
     const headers = { Authorization: `Bearer ${connection.access}` };
-    const opened = await (await clientOf(broker.mcpUrl, headers).post(initializeBody())).text();
+    const unheard = initializeBody('2025-06-18');
+    const opened = await (await clientOf(broker.mcpUrl, headers).post(unheard)).text();
     assert.match(opened, /ended with exit code 1/);
     assert.equal(findToken(opened, token), undefined);
     const log = JSON.stringify(broker.log);
