@@ -1,4 +1,5 @@
 /** The composition root: builds each object once, hands each what it needs, and closes all of it in reverse order. */
+import { Containment, type ContainmentOptions, describeLimits } from './backend/containment.js';
 import { isLaunchFault, resolveCommand, type UpstreamSource } from './backend/launch.js';
 import { Sessions } from './backend/sessions.js';
 import { type Clock, MINUTE, SECOND } from './base/clock.js';
@@ -135,6 +136,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       random,
       log,
     });
+    const containment = await openContainment(config, log);
     reportMissingCommands(config, log);
     await reportLostKeys(store, keys, log);
     const sessions = keep(
@@ -149,6 +151,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
           requestMs: limits.requestSeconds * SECOND,
           maxMessageBytes: limits.maxMessageBytes,
         },
+        containment,
         path: config.path,
         lang: config.lang,
         now,
@@ -233,6 +236,26 @@ async function reportLostKeys(store: CredentialStore, keys: KeyRing, log: Log): 
     if (!keys.knows(key))
       log.error('credentials.sealed', { key, credentials, remedy: 'BROKER_ENCRYPTION_KEY' });
   }
+}
+
+export function containmentOptions(config: LoadedConfig['config']): ContainmentOptions {
+  const { sandbox, path, sandboxRead, privateFiles, childLimits } = config;
+  return {
+    mode: sandbox,
+    path,
+    show: { read: sandboxRead, hidden: privateFiles },
+    limits: childLimits,
+  };
+}
+
+async function openContainment(config: LoadedConfig['config'], log: Log): Promise<Containment> {
+  const containment = await Containment.open(containmentOptions(config));
+  const { sandbox, cgroup } = containment.surroundings;
+  if (sandbox.is === 'bubblewrap') log.info('sandbox.ready', { ...sandbox });
+  else if (config.sandbox === 'bubblewrap') throw new StartProblem(`BROKER_SANDBOX: ${sandbox.why}`);
+  else if (config.sandbox === 'auto') log.warn('sandbox.unavailable', { why: sandbox.why });
+  log.info('limits.ready', { ...describeLimits(containment.surroundings), ...cgroup });
+  return containment;
 }
 
 function reportMissingCommands({ servers, path }: LoadedConfig['config'], log: Log): void {

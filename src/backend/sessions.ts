@@ -9,6 +9,7 @@ import type { RequestMessage } from '../mcp/message.js';
 import type { RpcError } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
 import type { Child, ChildEnd, StopGrace } from './child.js';
+import type { Containment } from './containment.js';
 import * as failures from './failures.js';
 import type { ServerEntry, UpstreamSource } from './launch.js';
 import { type ChildEvents, type Launched, Session } from './session.js';
@@ -30,6 +31,7 @@ export interface SessionsOptions {
   readonly path: string;
   readonly lang: string;
   readonly limits: SessionLimits;
+  readonly containment: Containment;
   readonly now: Clock;
   readonly random: Randomness;
   readonly log: Log;
