@@ -70,6 +70,7 @@ export class Spawner implements AsyncDisposable {
       grace: grace ?? STOP_GRACE,
       onLine: listener.onLine,
       onStderr: (line) => stderr.write(line),
+      onFlood: (stream) => listener.log.warn('child.held-back', { pid: child.pid, stream }),
       onEnd: (end) => {
         logEnd(listener.log, child.pid, end, {
           lastWords: stderr.lastWords,
