@@ -66,16 +66,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
   try {
     const store = keep(openStore(config.database));
     const keys = new KeyRing(secrets.encryptionKeys, random);
-    const identity = createForgejo({
-      ...forgejo,
-      clientSecret: secrets.forgejoClientSecret,
-      redirectUri: `${publicUrl}/oauth/callback`,
-      allowedUsers: config.allowedUsers,
-      allowedOrgs: config.allowedOrgs,
-      timeoutMs: UPSTREAM_TIMEOUT_MS,
-      now,
-      log,
-    });
+    const identity = openForgejo({ config, secrets }, now, log);
     await checkUpstream(identity, log);
     const credentials = new Credentials({
       store,
@@ -204,6 +195,19 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     await close();
     throw error;
   }
+}
+
+export function openForgejo({ config, secrets }: LoadedConfig, now: Clock, log: Log): IdentityProvider {
+  return createForgejo({
+    ...config.forgejo,
+    clientSecret: secrets.forgejoClientSecret,
+    redirectUri: `${config.publicUrl}/oauth/callback`,
+    allowedUsers: config.allowedUsers,
+    allowedOrgs: config.allowedOrgs,
+    timeoutMs: UPSTREAM_TIMEOUT_MS,
+    now,
+    log,
+  });
 }
 
 async function listen(...[app, address, options]: Parameters<typeof listenHttp>): Promise<HttpServer> {

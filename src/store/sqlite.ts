@@ -21,6 +21,7 @@ export interface OpenedSqlite {
   close(): void;
 }
 
+const require = createRequire(import.meta.url);
 const MIGRATIONS = fileURLToPath(new URL('../../../drizzle', import.meta.url));
 
 /** Opens (or makes, mode 0600) the database at `path` and brings it to the current schema. Throws when it cannot. */
@@ -75,11 +76,13 @@ function open(path: string): OpenedSqlite & { readonly connection: Database } {
 }
 
 function connect(path: string): Database {
-  const require = createRequire(import.meta.url);
-  const Driver = require(chooseDriver(process.versions.napi, require.resolve)) as new (
-    path: string,
-  ) => Database;
+  const Driver = require(sqliteDriver()) as new (path: string) => Database;
   return new Driver(path);
+}
+
+/** The driver that is loaded here. */
+export function sqliteDriver(): 'better-sqlite3' | 'libsql' {
+  return chooseDriver(process.versions.napi, require.resolve);
 }
 
 /**
