@@ -143,7 +143,7 @@ export class Cgroup {
         return await rmdir(this.#folder);
       } catch (error) {
         if (tries === REMOVE_TRIES) throw error;
-        await delay(REMOVE_EVERY_MS, undefined, { ref: false });
+        await delay(REMOVE_EVERY_MS);
       }
     }
   }
