@@ -61,7 +61,9 @@ const PROBE_MS = 5000;
 
 /** Looks what works here, and changes nothing. */
 export async function surveySurroundings(options: ContainmentOptions): Promise<Surroundings> {
-  return { sandbox: await probeSandbox(options), cgroup: findDelegated() };
+  // Before the probe, of which a process may still be on its way out.
+  const cgroup = findDelegated();
+  return { cgroup, sandbox: await probeSandbox(options) };
 }
 
 /** What each resource of a child is held by; the rest of the reasons is in `cgroup.notDelegated`. */
@@ -89,12 +91,12 @@ export class Containment {
 
   /** Looks what works here and makes use of it: a cgroup that is delegated is divided from here on. */
   static async open(options: ContainmentOptions): Promise<Containment> {
-    const surroundings = await surveySurroundings(options);
-    const { cgroup } = surroundings;
-    const divided = 'notDelegated' in cgroup ? cgroup : divide(cgroup);
-    return 'notDelegated' in divided
-      ? new Containment(options, { ...surroundings, cgroup: divided }, undefined)
-      : new Containment(options, surroundings, divided);
+    const cgroup = findDelegated();
+    const cgroups = 'notDelegated' in cgroup ? cgroup : divide(cgroup);
+    const sandbox = await probeSandbox(options);
+    return 'notDelegated' in cgroups
+      ? new Containment(options, { sandbox, cgroup: cgroups }, undefined)
+      : new Containment(options, { sandbox, cgroup }, cgroups);
   }
 
   /** `folder` is private, and the children's. */

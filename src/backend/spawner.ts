@@ -15,6 +15,7 @@ import { Guardian } from './guardian.js';
 import {
   isLaunchFault,
   type LaunchFault,
+  type LaunchPlan,
   planLaunch,
   resolveCommand,
   type ServerEntry,
@@ -60,10 +61,14 @@ export class Spawner implements AsyncDisposable {
     // Again, because a cleaner of the temporary folder may have removed it in quiet times.
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     const place = containment.place(this.#folder);
-    const plan = planLaunch(entry, access, { command, path, lang, home: place.home });
+    const plan = this.#confine(
+      place,
+      entry,
+      planLaunch(entry, access, { command, path, lang, home: place.home }),
+    );
     const stderr = new StderrLog(listener.log, now);
     const child = new Child({
-      plan: place.confine(plan, entry),
+      plan,
       redact: createRedactor(access.token),
       guardian: this.#guardian,
       maxLineBytes: maxMessageBytes,
@@ -81,6 +86,15 @@ export class Spawner implements AsyncDisposable {
       },
     });
     return child;
+  }
+
+  #confine(place: Place, entry: ServerEntry, plan: LaunchPlan): LaunchPlan {
+    try {
+      return place.confine(plan, entry);
+    } catch (error) {
+      this.#clear(place);
+      throw error;
+    }
   }
 
   #clear(place: Place): void {
