@@ -32,8 +32,9 @@ export interface ResourceLimits {
 const LIMIT = `
 { ulimit -c 0; ulimit -n "$1"; ulimit -d "$2"; ulimit -f "$3"; ulimit -u "$4" || ulimit -p "$4"; } 2>/dev/null
 shift 4
-exec "$@"
 `;
+// What a shell, or bubblewrap, adds to an environment that was built from nothing.
+const RUN = 'unset PWD OLDPWD SHLVL; exec "$@"';
 /** The words between a limited shell and the program. */
 const NICE = ['nice', '-n', '5'];
 const NAME = 'fjmcp-child';
@@ -48,7 +49,7 @@ export function limited(plan: LaunchPlan, limits: ResourceLimits): LaunchPlan {
     processes ?? 'unlimited',
   ];
   const rest = [...(isNice ? NICE : []), plan.command, ...plan.args];
-  return { ...plan, command: '/bin/sh', args: ['-c', LIMIT, NAME, ...words.map(String), ...rest] };
+  return { ...plan, command: '/bin/sh', args: ['-c', LIMIT + RUN, NAME, ...words.map(String), ...rest] };
 }
 
 export interface Entry {
@@ -68,6 +69,6 @@ export function entered(plan: LaunchPlan, { procs, filter }: Entry): LaunchPlan 
   return {
     ...plan,
     command: '/bin/sh',
-    args: ['-c', `${enter}${open}exec "$@"`, NAME, ...words, plan.command, ...plan.args],
+    args: ['-c', `${enter}${open}${RUN}`, NAME, ...words, plan.command, ...plan.args],
   };
 }

@@ -147,6 +147,14 @@ describe('in the sandbox, a hostile server', { skip }, () => {
     assert.ok(!family.some((line) => line.includes(TOKEN)));
   });
 
+  test('has the environment of its plan, and nothing more', async () => {
+    await using bridge = await startHostile('auto');
+    const hostile = await connect(bridge.url);
+    const { text } = (await hostile.call('readFile', { path: '/proc/self/environ' })).result;
+    const names = text.match(/(?<=^|\0)\w+(?==)/g);
+    assert.deepEqual(names.sort(), ['FORGEJO_ACCESS_TOKEN', 'FORGEJO_URL', 'HOME', 'LANG', 'PATH']);
+  });
+
   test('still has the network', async () => {
     await using bridge = await startHostile('auto');
     const hostile = await connect(bridge.url);
