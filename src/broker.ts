@@ -1,4 +1,5 @@
 /** The composition root: builds each object once, hands each what it needs, and closes all of it in reverse order. */
+import { Containment, type ContainmentOptions, describeLimits } from './backend/containment.js';
 import { isLaunchFault, resolveCommand, type UpstreamSource } from './backend/launch.js';
 import { countingObserver, gaugeSessions } from './backend/session-metrics.js';
 import { Sessions } from './backend/sessions.js';
@@ -74,16 +75,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     const metrics = createMetrics({ ofProcess: config.metricsListen !== undefined });
     const readiness = createReadiness({ store, draining: stop.signal, now, log });
     const keys = new KeyRing(secrets.encryptionKeys, random);
-    const identity = createForgejo({
-      ...forgejo,
-      clientSecret: secrets.forgejoClientSecret,
-      redirectUri: `${publicUrl}/oauth/callback`,
-      allowedUsers: config.allowedUsers,
-      allowedOrgs: config.allowedOrgs,
-      timeoutMs: UPSTREAM_TIMEOUT_MS,
-      now,
-      log,
-    });
+    const identity = openForgejo({ config, secrets }, now, log);
     await checkUpstream(identity, log);
     const credentials = keep(
       new Credentials({
@@ -148,6 +140,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       random,
       log,
     });
+    const containment = await openContainment(config, log);
     reportMissingCommands(config, log);
     await reportLostKeys(store, keys, log);
     const sessions = keep(
@@ -163,6 +156,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
           requestMs: limits.requestSeconds * SECOND,
           maxMessageBytes: limits.maxMessageBytes,
         },
+        containment,
         observer: countingObserver(metrics, names),
         path: config.path,
         lang: config.lang,
@@ -245,6 +239,19 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
   }
 }
 
+export function openForgejo({ config, secrets }: LoadedConfig, now: Clock, log: Log): IdentityProvider {
+  return createForgejo({
+    ...config.forgejo,
+    clientSecret: secrets.forgejoClientSecret,
+    redirectUri: `${config.publicUrl}/oauth/callback`,
+    allowedUsers: config.allowedUsers,
+    allowedOrgs: config.allowedOrgs,
+    timeoutMs: UPSTREAM_TIMEOUT_MS,
+    now,
+    log,
+  });
+}
+
 async function listen(
   variable: string,
   ...[app, address, options]: Parameters<typeof listenHttp>
@@ -292,6 +299,26 @@ async function reportLostKeys(store: CredentialStore, keys: KeyRing, log: Log): 
     if (!keys.knows(key))
       log.error('credentials.sealed', { key, credentials, remedy: 'BROKER_ENCRYPTION_KEY' });
   }
+}
+
+export function containmentOptions(config: LoadedConfig['config']): ContainmentOptions {
+  const { sandbox, path, sandboxRead, privateFiles, childLimits } = config;
+  return {
+    mode: sandbox,
+    path,
+    show: { read: sandboxRead, hidden: privateFiles },
+    limits: childLimits,
+  };
+}
+
+async function openContainment(config: LoadedConfig['config'], log: Log): Promise<Containment> {
+  const containment = await Containment.open(containmentOptions(config));
+  const { sandbox, cgroup } = containment.surroundings;
+  if (sandbox.is === 'bubblewrap') log.info('sandbox.ready', { ...sandbox });
+  else if (config.sandbox === 'bubblewrap') throw new StartProblem(`BROKER_SANDBOX: ${sandbox.why}`);
+  else if (config.sandbox === 'auto') log.warn('sandbox.unavailable', { why: sandbox.why });
+  log.info('limits.ready', { ...describeLimits(containment.surroundings), ...cgroup });
+  return containment;
 }
 
 function reportMissingCommands({ servers, path }: LoadedConfig['config'], log: Log): void {

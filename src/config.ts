@@ -1,7 +1,9 @@
 /** The environment, read once: a frozen Config that may be printed, the Secrets apart, or every problem at once. */
 import type { BlockList } from 'node:net';
 import { z } from 'zod';
+import { SANDBOX_MODES, type SandboxMode } from './backend/containment.js';
 import { checkServerEntry, isLaunchFault, parseCommandLine, type ServerEntry } from './backend/launch.js';
+import type { ChildLimits } from './backend/limits.js';
 import {
   type Address,
   type Environment,
@@ -36,7 +38,13 @@ export interface Config {
     readonly requestSeconds: number;
     readonly maxMessageBytes: number;
   };
-  readonly sandbox: 'auto' | 'none';
+  /** What one child may use. */
+  readonly childLimits: ChildLimits;
+  readonly sandbox: SandboxMode;
+  /** Absolute paths that sandboxed children see beside what is found out by itself. */
+  readonly sandboxRead: readonly string[];
+  /** Files that hold what no child may see. */
+  readonly privateFiles: readonly string[];
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   readonly forgejo: {
     readonly url: string;
@@ -68,6 +76,7 @@ export interface LoadedConfig {
   readonly secrets: Secrets;
 }
 
+const DEFAULT_DATABASE = './data/broker.db';
 const DEFAULT_SCOPES =
   'read:user write:repository write:issue read:organization write:notification read:misc';
 
@@ -115,7 +124,15 @@ export function loadConfig(
       requestSeconds: read.integer('BROKER_REQUEST_SECONDS', 300, 1),
       maxMessageBytes: read.integer('BROKER_MAX_MESSAGE_BYTES', 16_777_216, 65_536),
     },
-    sandbox: readSandbox(read),
+    childLimits: {
+      memoryBytes: read.integer('BROKER_CHILD_MEMORY_BYTES', 1_073_741_824, 67_108_864),
+      processes: read.integer('BROKER_CHILD_PROCESSES', 128, 16),
+      openFiles: read.integer('BROKER_CHILD_FILES', 1024, 64),
+      diskBytes: read.integer('BROKER_CHILD_DISK_BYTES', 268_435_456, 1_048_576),
+    },
+    sandbox: read.oneOf('BROKER_SANDBOX', SANDBOX_MODES, 'auto'),
+    sandboxRead: read.paths('BROKER_SANDBOX_READ'),
+    privateFiles: privateFiles(env),
     log: {
       level: read.oneOf('BROKER_LOG_LEVEL', LOG_LEVELS, 'info'),
       format: read.oneOf('BROKER_LOG_FORMAT', LOG_FORMATS, 'json'),
@@ -155,14 +172,17 @@ export function loadDatabase(
 }
 
 function readDatabase(read: EnvironmentReader): string {
-  return read.database('BROKER_DATABASE', './data/broker.db');
+  return read.database('BROKER_DATABASE', DEFAULT_DATABASE);
 }
 
-function readSandbox(read: EnvironmentReader): 'auto' | 'none' {
-  const value = read.oneOf('BROKER_SANDBOX', ['auto', 'bubblewrap', 'none'], 'auto');
-  if (value !== 'bubblewrap') return value;
-  read.complain('BROKER_SANDBOX', 'bubblewrap is not supported by this version yet; use auto or none');
-  return 'auto';
+/** The database with what SQLite keeps beside it, and every file that a setting was read from. */
+function privateFiles(env: Environment): readonly string[] {
+  const database = env.BROKER_DATABASE?.trim() || DEFAULT_DATABASE;
+  const read = Object.entries(env).filter(([name]) => /^(BROKER|FORGEJO)_.*_FILE$/.test(name));
+  return [
+    ...(database === ':memory:' ? [] : ['', '-wal', '-shm', '-journal'].map((end) => database + end)),
+    ...read.map(([, path = '']) => path.trim()),
+  ].filter((path) => path !== '');
 }
 
 /** The `mcpServers` shape that every MCP user knows; members for other hosts are ignored. */

@@ -7,6 +7,7 @@ import { StartProblem, startBroker } from './broker.js';
 import { NOUNS, runAdmin } from './cli/admin.js';
 import { runDemo } from './cli/demo.js';
 import type { Noun } from './cli/desk.js';
+import { runDoctor } from './cli/doctor.js';
 import { CommandProblem, refusing, UsageProblem } from './cli/problems.js';
 import { loadConfig } from './config.js';
 
@@ -25,6 +26,8 @@ const USAGE = `usage: fjmcp-broker <command>
   audit      what happened: list, show
                these four work while the broker runs, read BROKER_DATABASE alone, print JSON
                with --json, and say more with --help
+  doctor     check what serve needs, and say what to mend; changes nothing, works while the broker runs
+               --json              print one JSON document
   version    print the version
   help       print this
 `;
@@ -44,6 +47,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return serve();
     case 'demo':
       return demo(args);
+    case 'doctor':
+      return doctor(args);
     case 'version':
     case '--version':
       print(`${version()}\n`);
@@ -85,6 +90,21 @@ async function admin(noun: Noun, args: readonly string[]): Promise<number> {
   );
   await runAdmin(noun, args, { env: process.env, readFile, print, now: Date.now, random: randomBytes });
   return EXIT.ok;
+}
+
+async function doctor(args: readonly string[]): Promise<number> {
+  const { values } = refusing(() =>
+    parseArgs({ args: [...args], options: { json: { type: 'boolean', default: false } } }),
+  );
+  const isWell = await runDoctor({
+    json: values.json,
+    env: process.env,
+    readFile,
+    print,
+    now: Date.now,
+    random: randomBytes,
+  });
+  return isWell ? EXIT.ok : EXIT.failed;
 }
 
 async function demo(args: readonly string[]): Promise<number> {

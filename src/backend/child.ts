@@ -3,11 +3,13 @@
  * its whole group. Lines leave it without the upstream token. Refuses nothing it reads; what a line means is not asked here.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
 import { LineSplitter } from '../mcp/framing.js';
 import { blankBreaks } from '../mcp/message.js';
 import type { Drain } from './calls.js';
 import type { Guardian } from './guardian.js';
 import type { LaunchPlan } from './launch.js';
+import { Pace, type Rate } from './pace.js';
 import type { Redactor } from './redact.js';
 
 /** How a child came to its end. Ours is said before the process's own, for the first cause is the true one. */
@@ -27,6 +29,10 @@ export interface ChildOptions {
   readonly onLine: (line: Buffer) => Drain;
   /** Each whole line of stderr, without the token. */
   readonly onStderr: (line: Buffer) => void;
+  /** What it may say; see `STDOUT_RATE` and `STDERR_RATE`. */
+  readonly rates?: { readonly stdout: Rate; readonly stderr: Rate };
+  /** Once, when it says more. */
+  readonly onFlood?: (stream: 'stdout' | 'stderr') => void;
   readonly onEnd: (end: ChildEnd) => void;
 }
 
@@ -41,6 +47,9 @@ export const STOP_GRACE: StopGrace = { eofMs: 500, termMs: 500 };
 const MAX_STDERR_LINE_BYTES = 64 * 1024;
 /** Lines that may wait for a child that does not read; beyond it, writing is refused. */
 const MAX_UNREAD_LINES = 4;
+/** Far above what a server says that works, and a few percent of a processor for the broker at the most. */
+const STDOUT_RATE: Rate = { bytes: 64 * 1024 * 1024, lines: 200_000 };
+const STDERR_RATE: Rate = { bytes: 1024 * 1024, lines: 5000 };
 /** A descendant that left the group may hold the pipes open for ever; the child has ended all the same. */
 const PIPES_GRACE_MS = 500;
 
@@ -52,13 +61,17 @@ export class Child implements AsyncDisposable {
   readonly #maxUnreadBytes: number;
   #process: ChildProcessWithoutNullStreams | undefined;
   #stopping: string | undefined;
-  #waitingFor = 0;
+  readonly #paces: Record<'stdout' | 'stderr', Pace>;
+  readonly #waitingFor = { stdout: 0, stderr: 0 };
+  readonly #flooded = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #settle: (end: ChildEnd) => void = () => undefined;
 
   constructor(options: ChildOptions) {
     this.#options = options;
     this.#maxUnreadBytes = options.maxLineBytes * MAX_UNREAD_LINES;
+    const { stdout, stderr } = options.rates ?? { stdout: STDOUT_RATE, stderr: STDERR_RATE };
+    this.#paces = { stdout: new Pace(stdout), stderr: new Pace(stderr) };
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -93,6 +106,7 @@ export class Child implements AsyncDisposable {
       this.#process.stdin.end();
       // A child that cannot write may never come to see that its input ended.
       this.#process.stdout.resume();
+      this.#process.stderr.resume();
       this.#timer = setTimeout(() => {
         this.#signal('SIGTERM');
         this.#timer = setTimeout(() => this.#signal('SIGKILL'), termMs);
@@ -106,7 +120,7 @@ export class Child implements AsyncDisposable {
   }
 
   #start(): ChildProcessWithoutNullStreams | undefined {
-    const { plan, redact, maxLineBytes, onLine, onStderr } = this.#options;
+    const { plan, redact, maxLineBytes, onLine, onStderr, onFlood } = this.#options;
     let child: ChildProcessWithoutNullStreams;
     try {
       child = spawn(plan.command, plan.args, { cwd: plan.cwd, env: plan.env, detached: true, stdio: 'pipe' });
@@ -117,19 +131,34 @@ export class Child implements AsyncDisposable {
     }
     const stdout = new LineSplitter(maxLineBytes, {
       line: (line) => {
+        lines += 1;
         const clean = redact(line);
         blankBreaks(clean);
-        const drain = onLine(clean);
-        if (drain !== undefined) this.#holdBack(child, drain);
+        this.#holdBack('stdout', onLine(clean));
       },
       overlong: () => void this.stop(`it sent a message of more than ${maxLineBytes} bytes`),
     });
     const stderr = new LineSplitter(MAX_STDERR_LINE_BYTES, {
-      line: (line) => onStderr(redact(line)),
+      line: (line) => {
+        lines += 1;
+        onStderr(redact(line));
+      },
       overlong: () => onStderr(Buffer.from('[line too long]')),
     });
-    child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
-    child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk)).on('end', () => stderr.flush());
+    let lines = 0;
+    const hear = (name: 'stdout' | 'stderr', splitter: LineSplitter) => (chunk: Buffer) => {
+      // A chunk is work as well, however small.
+      lines = 1;
+      splitter.push(chunk);
+      const rest = this.#paces[name].spend(chunk.length, lines);
+      // What was left in the pipe by a child that is gone is read at once: it is not much.
+      if (rest === undefined || child.exitCode !== null || child.signalCode !== null) return;
+      this.#holdBack(name, rest);
+      if (!this.#flooded.has(name)) onFlood?.(name);
+      this.#flooded.add(name);
+    };
+    child.stdout.on('data', hear('stdout', stdout));
+    child.stderr.on('data', hear('stderr', stderr)).on('end', () => stderr.flush());
     // A write to a child that is gone fails here; its end is told by `exit`.
     for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on('error', () => undefined);
     child.once('error', (error) => {
@@ -139,13 +168,14 @@ export class Child implements AsyncDisposable {
     return child;
   }
 
-  #holdBack(child: ChildProcessWithoutNullStreams, drain: Promise<void>): void {
-    if (this.#stopping !== undefined) return;
-    this.#waitingFor += 1;
-    child.stdout.pause();
+  #holdBack(name: 'stdout' | 'stderr', drain: Drain): void {
+    if (drain === undefined || this.#stopping !== undefined) return;
+    const stream: Readable | undefined = this.#process?.[name];
+    this.#waitingFor[name] += 1;
+    stream?.pause();
     void drain.then(() => {
-      this.#waitingFor -= 1;
-      if (this.#waitingFor === 0) child.stdout.resume();
+      this.#waitingFor[name] -= 1;
+      if (this.#waitingFor[name] === 0) stream?.resume();
     });
   }
 
@@ -154,6 +184,7 @@ export class Child implements AsyncDisposable {
     this.#signal('SIGKILL');
     this.#options.guardian.release(this.pid);
     child.stdout.resume();
+    child.stderr.resume();
     const end: ChildEnd =
       this.#stopping !== undefined
         ? { how: 'closedByUs', why: this.#stopping }
@@ -172,6 +203,7 @@ export class Child implements AsyncDisposable {
 
   #finish(end: ChildEnd): void {
     clearTimeout(this.#timer);
+    for (const pace of Object.values(this.#paces)) pace[Symbol.dispose]();
     this.#process = undefined;
     this.#settle(end);
     this.#options.onEnd(end);

@@ -10,6 +10,7 @@ import type { RpcError } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
 import type { StopGrace } from './child.js';
 import type { Launched, LinkEvents } from './children.js';
+import type { Containment } from './containment.js';
 import * as failures from './failures.js';
 import { KnownAnswers } from './handshake.js';
 import type { ServerEntry, UpstreamSource } from './launch.js';
@@ -36,6 +37,7 @@ export interface SessionsOptions {
   readonly path: string;
   readonly lang: string;
   readonly limits: SessionLimits;
+  readonly containment: Containment;
   readonly now: Clock;
   readonly random: Randomness;
   readonly log: Log;

@@ -7,13 +7,15 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.js';
-import type { Log } from '../base/log.js';
+import { describeError, type Log } from '../base/log.js';
 import type { Drain } from './calls.js';
 import { Child, type ChildEnd, STOP_GRACE, type StopGrace } from './child.js';
+import type { Containment, Place } from './containment.js';
 import { Guardian } from './guardian.js';
 import {
   isLaunchFault,
   type LaunchFault,
+  type LaunchPlan,
   planLaunch,
   resolveCommand,
   type ServerEntry,
@@ -26,6 +28,7 @@ export interface SpawnerOptions {
   /** `PATH` and `LANG` of the children. */
   readonly path: string;
   readonly lang: string;
+  readonly containment: Containment;
   readonly maxMessageBytes: number;
   readonly grace?: StopGrace | undefined;
   readonly now: Clock;
@@ -44,6 +47,7 @@ export class Spawner implements AsyncDisposable {
   readonly #options: SpawnerOptions;
   readonly #folder = mkdtempSync(join(tmpdir(), 'fjmcp-'));
   readonly #guardian: Guardian;
+  readonly #clearing = new Set<Promise<void>>();
 
   constructor(options: SpawnerOptions) {
     this.#options = options;
@@ -51,38 +55,70 @@ export class Spawner implements AsyncDisposable {
   }
 
   start(entry: ServerEntry, access: UpstreamAccess, listener: ChildListener): Child | LaunchFault {
-    const { path, lang, maxMessageBytes, grace, now } = this.#options;
+    const { path, lang, containment, maxMessageBytes, grace, now } = this.#options;
     const command = resolveCommand(entry.command, path);
     if (isLaunchFault(command)) return command;
     // Again, because a cleaner of the temporary folder may have removed it in quiet times.
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-    const home = mkdtempSync(join(this.#folder, 'home-'));
+    const place = containment.place(this.#folder);
+    const plan = this.#confine(
+      place,
+      entry,
+      planLaunch(entry, access, { command, path, lang, home: place.home }),
+    );
     const stderr = new StderrLog(listener.log, now, createPieceRedactor(access.token));
     const child = new Child({
-      plan: planLaunch(entry, access, { command, path, lang, home }),
+      plan,
       redact: createRedactor(access.token),
       guardian: this.#guardian,
       maxLineBytes: maxMessageBytes,
       grace: grace ?? STOP_GRACE,
       onLine: listener.onLine,
       onStderr: (line) => stderr.write(line),
+      onFlood: (stream) => listener.log.warn('child.held-back', { pid: child.pid, stream }),
       onEnd: (end) => {
-        logEnd(listener.log, child.pid, end, stderr.lastWords);
-        void rm(home, { recursive: true, force: true }).catch(() => undefined);
+        logEnd(listener.log, child.pid, end, {
+          lastWords: stderr.lastWords,
+          memoryKills: place.memoryKills(),
+        });
+        this.#clear(place);
         listener.onEnd(end);
       },
     });
     return child;
   }
 
+  #confine(place: Place, entry: ServerEntry, plan: LaunchPlan): LaunchPlan {
+    try {
+      return place.confine(plan, entry);
+    } catch (error) {
+      this.#clear(place);
+      throw error;
+    }
+  }
+
+  #clear(place: Place): void {
+    const clearing = place
+      .clear()
+      .catch((error: unknown) => this.#options.log.warn('child.remains', { error: describeError(error) }))
+      .finally(() => this.#clearing.delete(clearing));
+    this.#clearing.add(clearing);
+  }
+
   /** Comes after the end of the children; what is left of them is killed. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#guardian[Symbol.asyncDispose]();
+    await Promise.all(this.#clearing);
     await rm(this.#folder, { recursive: true, force: true });
   }
 }
 
-function logEnd(log: Log, pid: number, end: ChildEnd, lastWords: readonly string[]): void {
+interface Remains {
+  readonly lastWords: readonly string[];
+  readonly memoryKills: number;
+}
+
+function logEnd(log: Log, pid: number, end: ChildEnd, { lastWords, memoryKills }: Remains): void {
   if (end.how === 'closedByUs') log.info('child.stopped', { pid, why: end.why });
-  else log.warn('child.ended', { pid, ...end, lastWords });
+  else log.warn('child.ended', { pid, ...end, lastWords, ...(memoryKills > 0 ? { memoryKills } : {}) });
 }

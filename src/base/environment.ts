@@ -111,6 +111,15 @@ export class EnvironmentReader {
     return (this.text(name) ?? '').split(/[\s,]+/).filter((part) => part !== '');
   }
 
+  /** Absolute paths. */
+  paths(name: string): readonly string[] {
+    const paths = this.list(name);
+    for (const path of paths) {
+      if (!path.startsWith('/')) this.complain(name, `${JSON.stringify(path)} is not an absolute path`);
+    }
+    return paths;
+  }
+
   publicUrl(name: string): string {
     const text = this.required(name, 'the https origin that clients use, e.g. https://mcp.example.org');
     if (text === '') return '';

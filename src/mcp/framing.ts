@@ -4,6 +4,7 @@
  */
 const LF = 0x0a;
 const CR = 0x0d;
+const MAX_PIECES = 1024;
 
 export interface LineEvents {
   /** One line without its line break. The buffer belongs to the receiver. */
@@ -15,6 +16,8 @@ export class LineSplitter {
   readonly #maxBytes: number;
   readonly #events: LineEvents;
   #parts: Buffer[] = [];
+  /** The newest pieces; a line that comes byte by byte must not cost a hundred bytes for each. */
+  #pieces: Buffer[] = [];
   #held = 0;
   #mode: 'collecting' | 'skipping' = 'collecting';
 
@@ -42,7 +45,8 @@ export class LineSplitter {
     if (this.#mode === 'skipping' || from === to) return;
     this.#held += to - from;
     if (this.#held <= this.#maxBytes) {
-      this.#parts.push(chunk.subarray(from, to));
+      this.#pieces.push(chunk.subarray(from, to));
+      if (this.#pieces.length === MAX_PIECES) this.#join();
       return;
     }
     this.#reset('skipping');
@@ -50,15 +54,22 @@ export class LineSplitter {
   }
 
   #finish(): void {
-    const [first] = this.#parts;
-    const line = this.#parts.length === 1 && first !== undefined ? first : Buffer.concat(this.#parts);
+    const parts = [...this.#parts, ...this.#pieces];
+    const [first] = parts;
+    const line = parts.length === 1 && first !== undefined ? first : Buffer.concat(parts);
     const mode = this.#mode;
     this.#reset('collecting');
     if (mode === 'collecting') this.#events.line(line.at(-1) === CR ? line.subarray(0, -1) : line);
   }
 
+  #join(): void {
+    this.#parts.push(Buffer.concat(this.#pieces));
+    this.#pieces = [];
+  }
+
   #reset(mode: 'collecting' | 'skipping'): void {
     this.#parts = [];
+    this.#pieces = [];
     this.#held = 0;
     this.#mode = mode;
   }

@@ -8,7 +8,10 @@ import type { Grant } from '../oauth/ports.js';
 import { openExistingSqlite, type Sqlite } from './sqlite.js';
 import { auditEvents, clients, credentials, grants, tokens, users } from './sqlite.schema.js';
 
-export interface SqliteAdmin extends AdminStore, Disposable {}
+export interface SqliteAdmin extends AdminStore, Disposable {
+  /** The living credentials under each key id. */
+  countCredentialsByKey(): Promise<ReadonlyMap<string, number>>;
+}
 
 /** Opens the store at `path`, which a broker must have made; throws when it cannot be opened. */
 export function openSqliteAdmin(path: string): SqliteAdmin {
@@ -52,8 +55,20 @@ export function openSqliteAdmin(path: string): SqliteAdmin {
     listAudit: async (filter) => readAudit(db, matching(filter), filter.limit),
     findAuditEvent: async (id) => readAudit(db, eq(auditEvents.id, id), 1)[0],
 
+    countCredentialsByKey: async () => countCredentialsByKey(db),
+
     [Symbol.dispose]: close,
   };
+}
+
+export function countCredentialsByKey(db: Sqlite): ReadonlyMap<string, number> {
+  const rows = db
+    .select({ keyId: credentials.keyId, count: count() })
+    .from(credentials)
+    .where(eq(credentials.state, 'alive'))
+    .groupBy(credentials.keyId)
+    .all();
+  return new Map(rows.map((row) => [row.keyId, row.count]));
 }
 
 function readClients(db: Sqlite, where?: SQL): ClientView[] {

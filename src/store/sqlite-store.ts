@@ -1,5 +1,5 @@
 /** The store port on SQLite: each verb is one synchronous transaction, so nothing can stand between its reads and writes. */
-import { and, count, eq, isNotNull, isNull, like, lt, ne, notExists, or, sql } from 'drizzle-orm';
+import { and, eq, isNotNull, isNull, like, lt, ne, notExists, or, sql } from 'drizzle-orm';
 import type { SessionStore } from '../backend/session-store.js';
 import { DAY } from '../base/clock.js';
 import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
@@ -31,6 +31,7 @@ import {
   tokens,
   users,
 } from './sqlite.schema.js';
+import { countCredentialsByKey } from './sqlite-admin.js';
 import { sqliteSessions } from './sqlite-sessions.js';
 
 type Transaction = Parameters<Parameters<Sqlite['transaction']>[0]>[0];
@@ -132,15 +133,7 @@ export function openSqliteStore(path: string): SqliteStore {
       return row && { ...row.credential, identity: row.user };
     },
 
-    async countCredentialsByKey(): Promise<ReadonlyMap<string, number>> {
-      const rows = db
-        .select({ keyId: credentials.keyId, count: count() })
-        .from(credentials)
-        .where(eq(credentials.state, 'alive'))
-        .groupBy(credentials.keyId)
-        .all();
-      return new Map(rows.map((row) => [row.keyId, row.count]));
-    },
+    countCredentialsByKey: async () => countCredentialsByKey(db),
 
     async replaceCredential(userId: UserId, version: number, next: SealedCredential): Promise<boolean> {
       const { changes } = db

@@ -23,6 +23,7 @@ export interface OpenedSqlite {
   close(): void;
 }
 
+const require = createRequire(import.meta.url);
 const MIGRATIONS = fileURLToPath(new URL('../../../drizzle', import.meta.url));
 
 const BUSY_MS = 5000;
@@ -96,11 +97,13 @@ function open(path: string): OpenedSqlite & { readonly connection: Database } {
 
 /** A connection to `path` with the settings that SQLite has by default. */
 export function connect(path: string): Database {
-  const require = createRequire(import.meta.url);
-  const Driver = require(chooseDriver(process.versions.napi, require.resolve)) as new (
-    path: string,
-  ) => Database;
+  const Driver = require(sqliteDriver()) as new (path: string) => Database;
   return new Driver(path);
+}
+
+/** The driver that is loaded here. */
+export function sqliteDriver(): 'better-sqlite3' | 'libsql' {
+  return chooseDriver(process.versions.napi, require.resolve);
 }
 
 /**

@@ -168,6 +168,50 @@ test('a child is not read while its listener asks it to wait', async () => {
   await child.stop('enough');
 });
 
+test('a flood on stderr is read no faster than the child may speak, and loses nothing of the answers', async () => {
+  const floods: string[] = [];
+  let heard = 0;
+  const { child, lines } = start('', {
+    plan: { command: process.execPath, args: [join(FIXTURES, 'hostile-server.js')], env: {}, cwd: '/' },
+    rates: { stdout: { bytes: 1e9, lines: 1e9 }, stderr: { bytes: 100_000, lines: 1000 } },
+    onStderr: () => {
+      heard += 1;
+    },
+    onFlood: (stream) => void floods.push(stream),
+  });
+  const began = performance.now();
+  child.write(request('shout', { bytes: 250_000, line: 100 }));
+  child.write(request('whoami'));
+  await until('the end of the flood', () => heard === 2500);
+  assert.ok(performance.now() - began > 1000, 'it took several windows');
+  assert.deepEqual(floods, ['stderr'], 'told once');
+  await until('the answers', () => lines.length === 2);
+  await child.stop('enough');
+});
+
+test('many short lines are a flood as well as many bytes, on stdout too', async () => {
+  const floods: string[] = [];
+  const { child, lines } = start('', {
+    rates: { stdout: { bytes: 1e9, lines: 100 }, stderr: { bytes: 1e9, lines: 1e9 } },
+    onFlood: (stream) => void floods.push(stream),
+  });
+  child.write(request('flood', { count: 1000, bytes: 1 }));
+  await until('all lines', () => lines.length === 1001);
+  assert.deepEqual(floods, ['stdout']);
+  await child.stop('enough');
+});
+
+test('a child that is gone is heard to its last word, flood or not', async () => {
+  const text = `${'x'.repeat(99)}\n`.repeat(600);
+  const { child, stderr } = start(
+    'exits',
+    { rates: { stdout: { bytes: 1e9, lines: 1e9 }, stderr: { bytes: 1000, lines: 10 } } },
+    { FIXTURE_STDERR: `${text}last` },
+  );
+  await child.ended;
+  assert.equal(stderr.at(-1), 'last');
+});
+
 /** Where nobody reaps orphans (a container without init), a killed grandchild stays in the table as a zombie. */
 function isZombie(pid: number): boolean {
   try {

@@ -100,6 +100,25 @@ describe('serve', () => {
     assert.equal(broker.stdout, '');
   });
 
+  test('warns when children cannot be kept apart, and does not start where that was asked for', async () => {
+    const env = { ...SERVING, PATH: '/nowhere' };
+    const broker = startCommand(['serve'], env);
+    await broker.written(/sandbox\.unavailable/, 'stderr');
+    await broker.written(/broker\.ready/, 'stderr');
+    assert.match(broker.stderr, /"why":"bubblewrap (?:is not installed|needs Linux)"/);
+    broker.kill('SIGTERM');
+    assert.deepEqual(await broker.ended, { code: 0, signal: null });
+    const strict = { ...env, BROKER_SANDBOX: 'bubblewrap', BROKER_LOG_LEVEL: 'error' };
+    const { code, stderr } = await runCommand(['serve'], strict);
+    assert.equal(code, 1);
+    assert.match(stderr, /^fjmcp-broker: BROKER_SANDBOX: bubblewrap .+\n$/);
+    const off = startCommand(['serve'], { ...env, BROKER_SANDBOX: 'none' });
+    await off.written(/broker\.ready/, 'stderr');
+    assert.doesNotMatch(off.stderr, /sandbox\./);
+    off.kill('SIGTERM');
+    await off.ended;
+  });
+
   test('tells every problem of its environment at once, repeats no secret, and exits with 2', async () => {
     const { code, stdout, stderr } = await runCommand(['serve'], {
       ...BARE,

@@ -1,6 +1,8 @@
 /** Lines come out whole, whatever the chunks they came in. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { LineSplitter } from '../../src/mcp/framing.js';
 
@@ -17,6 +19,16 @@ function split(chunks: readonly Buffer[], maxBytes = 1000): { lines: string[]; o
   splitter.flush();
   return { lines, overlong };
 }
+
+/** First, while there is no garbage of other tests that could go away meanwhile. */
+test('a line that comes byte by byte costs not much more than its bytes', () => {
+  const before = memory();
+  const splitter = new LineSplitter(10_000_000, { line: () => undefined, overlong: () => undefined });
+  for (let i = 0; i < 500_000; i += 1) splitter.push(Buffer.from('x'));
+  const grown = memory() - before;
+  splitter.flush();
+  assert.ok(grown < 20_000_000, `${grown} bytes`);
+});
 
 test('however the bytes are cut, the lines are the same', () => {
   const line = fc.string({ unit: 'binary' }).map((text) =>
@@ -63,3 +75,10 @@ test('a long line in many chunks costs time in proportion to its length', () => 
   assert.equal(lines[0]?.length, 64 * 1024 * 1024);
   assert.ok(user + system < 3_000_000, `${user + system} µs`);
 });
+
+function memory(): number {
+  setFlagsFromString('--expose-gc');
+  runInNewContext('gc')();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
