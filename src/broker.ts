@@ -179,6 +179,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
         sessions,
         servers: names,
         maxMessageBytes: limits.maxMessageBytes,
+        random,
       }),
       onGrantRevoked,
       now,
