@@ -45,6 +45,8 @@ export class StartProblem extends Error {}
 
 const UPSTREAM_TIMEOUT_MS = 10 * SECOND;
 const MAX_PENDING = 10_000;
+/** How long a stop waits for answers on their way. */
+const DRAIN_MS = 2 * SECOND;
 
 /** Starts everything; returns once it listens. Throws `StartProblem` for what an operator can mend. */
 export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge): Promise<Broker> {
@@ -193,9 +195,11 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     });
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
     const server = await listen(app, config.listen, { idleMs: (limits.requestSeconds + 60) * SECOND });
-    stop.signal.addEventListener('abort', () => server.stopListening(), { once: true });
+    const drained = new Promise<void>((resolve) => {
+      stop.signal.addEventListener('abort', () => resolve(server.drain(DRAIN_MS)), { once: true });
+    });
     // Closed after the sessions, so that calls in flight still get the error that says so.
-    closers.splice(closers.indexOf(sessions), 0, server);
+    closers.splice(closers.indexOf(sessions), 0, server, { [Symbol.asyncDispose]: () => drained });
     log.info('broker.ready', { publicUrl, listen: config.listen, servers: names, forgejo: forgejo.url });
     return { port: server.port, [Symbol.asyncDispose]: close };
   } catch (error) {
