@@ -52,6 +52,8 @@ export class StartProblem extends Error {}
 
 const UPSTREAM_TIMEOUT_MS = 10 * SECOND;
 const MAX_PENDING = 10_000;
+/** How long a stop waits for answers on their way. */
+const FLUSH_MS = 2 * SECOND;
 
 /** Starts everything; returns once it listens. Throws `StartProblem` for what an operator can mend. */
 export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge): Promise<Broker> {
@@ -198,6 +200,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
         sessions,
         servers: names,
         maxMessageBytes: limits.maxMessageBytes,
+        random,
       }),
       onGrantRevoked,
       now,
@@ -222,9 +225,15 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     }
     const idleMs = (limits.requestSeconds + 60) * SECOND;
     const server = await listen('BROKER_LISTEN', app, config.listen, { idleMs });
-    stop.signal.addEventListener('abort', () => server.stopListening(), { once: true });
-    // Closed after the sessions, so that calls in flight still get the error that says so.
-    closers.splice(closers.indexOf(sessions), 0, server);
+    // At the end calls in flight may finish; those that do not are answered with an error, which is given time to leave.
+    const flush = { [Symbol.asyncDispose]: () => server.drain(FLUSH_MS) };
+    closers.splice(closers.indexOf(sessions), 0, server, flush);
+    keep({
+      [Symbol.asyncDispose]: () => {
+        sessions.hangUp();
+        return server.drain(limits.drainSeconds * SECOND);
+      },
+    });
     log.info('broker.ready', {
       publicUrl,
       listen: config.listen,

@@ -36,6 +36,8 @@ export interface Config {
     readonly childIdleSeconds: number;
     readonly sessionSeconds: number;
     readonly requestSeconds: number;
+    /** How long a stop waits for calls in flight. */
+    readonly drainSeconds: number;
     readonly maxMessageBytes: number;
   };
   /** What one child may use. */
@@ -122,6 +124,7 @@ export function loadConfig(
       childIdleSeconds: read.integer('BROKER_CHILD_IDLE_SECONDS', 300, 1),
       sessionSeconds: read.integer('BROKER_SESSION_SECONDS', 2_592_000, 60),
       requestSeconds: read.integer('BROKER_REQUEST_SECONDS', 300, 1),
+      drainSeconds: read.integer('BROKER_DRAIN_SECONDS', 30, 0),
       maxMessageBytes: read.integer('BROKER_MAX_MESSAGE_BYTES', 16_777_216, 65_536),
     },
     childLimits: {

@@ -47,6 +47,7 @@ test('the documented defaults hold when only the required variables are set', ()
     childIdleSeconds: 300,
     sessionSeconds: 2592000,
     requestSeconds: 300,
+    drainSeconds: 30,
     maxMessageBytes: 16777216,
   });
   assert.deepEqual(config.servers, [

@@ -48,7 +48,7 @@ const MAX_STDERR_LINE_BYTES = 64 * 1024;
 /** Lines that may wait for a child that does not read; beyond it, writing is refused. */
 const MAX_UNREAD_LINES = 4;
 /** Far above what a server says that works, and a few percent of a processor for the broker at the most. */
-const STDOUT_RATE: Rate = { bytes: 64 * 1024 * 1024, lines: 200_000 };
+const STDOUT_RATE: Rate = { bytes: 512 * 1024 * 1024, lines: 200_000 };
 const STDERR_RATE: Rate = { bytes: 1024 * 1024, lines: 5000 };
 /** A descendant that left the group may hold the pipes open for ever; the child has ended all the same. */
 const PIPES_GRACE_MS = 500;

@@ -59,6 +59,7 @@ export class Sessions implements AsyncDisposable {
   readonly #slots: Slots;
   readonly #spawner: Spawner;
   readonly #ticker: NodeJS.Timeout;
+  #isLeaving = false;
   #isClosed = false;
   #savedAt = 0;
 
@@ -147,6 +148,7 @@ export class Sessions implements AsyncDisposable {
   tick(): void {
     const { now, limits } = this.#options;
     const time = now();
+    if (this.#isLeaving) this.hangUp();
     for (const session of this.#sessions.values()) {
       session.tick(time);
       if (session.callsInFlight > 0) continue;
@@ -157,8 +159,9 @@ export class Sessions implements AsyncDisposable {
     }
   }
 
-  /** Ends the standing streams: their clients open others, at another broker if this one stops. */
+  /** From now on ends the standing streams: their clients open others, at the broker that comes after this one. */
   hangUp(): void {
+    this.#isLeaving = true;
     for (const session of this.#sessions.values()) session.hangUp();
   }
 

@@ -84,6 +84,7 @@ function configure(
     {
       BROKER_LOG_LEVEL: 'warn',
       BROKER_LOG_FORMAT: 'text',
+      BROKER_DRAIN_SECONDS: '2',
       ...options.env,
       PATH: options.path,
       BROKER_PUBLIC_URL: publicUrl,

@@ -2,7 +2,8 @@
  * The answer to one POST. Its form is decided late: if the first thing the server says is the answer, it is plain JSON;
  * if something else comes first, or nothing for a while, it is an event stream (MCP 2025-11-25, transports).
  */
-import type { Exchange } from '../backend/calls.js';
+import type { Drain, Exchange } from '../backend/calls.js';
+import type { Stream } from '../backend/outbox.js';
 import { EVENT_STREAM_HEADERS, type EventStream } from './mcp-stream.js';
 
 /** What the client accepts. */
@@ -15,17 +16,26 @@ export interface PostAnswerOptions {
   /** MCP 2025-03-26: a batch is answered by an array. */
   readonly form: 'single' | 'batch';
   readonly decideAfterMs: number;
-  readonly openStream: () => EventStream;
+  readonly openStream: () => OpenedStream;
+  /** Counts a long JSON answer until its client has read it. */
+  readonly holdAnswer: (bytes: number) => Drain;
   /** Read when the answer begins. */
   readonly headers: () => Readonly<Record<string, string>>;
 }
 
-/** A short body as text leaves in one write with its head. */
+/** A stream, and what carries it. */
+export interface OpenedStream {
+  readonly stream: Stream;
+  readonly body: EventStream['body'];
+}
+
+/** A short body as text leaves in one write with its head, and fits into what the system buffers for a connection. */
 const SHORT_BYTES = 16 * 1024;
+const MAX_COLLECTED_BYTES = 1024 * 1024;
 
 type State =
   | { readonly is: 'undecided'; readonly answers: Buffer[]; readonly timer: NodeJS.Timeout | undefined }
-  | { readonly is: 'streaming'; readonly stream: EventStream }
+  | { readonly is: 'streaming'; readonly stream: Stream }
   | { readonly is: 'done' };
 
 export class PostAnswer {
@@ -36,6 +46,7 @@ export class PostAnswer {
   #respond: (response: Response) => void = () => undefined;
   #state: State;
   #expected: number;
+  #isStream = false;
 
   constructor(options: PostAnswerOptions) {
     this.#options = options;
@@ -46,51 +57,62 @@ export class PostAnswer {
     this.exchange = {
       streams: options.accept !== 'json',
       send: (message) => this.#stream()?.send(message),
-      end: (answer) => void this.#end(answer),
+      end: (answer) => this.#end(answer),
     };
     const waitMs = options.accept === 'stream' ? 0 : options.decideAfterMs;
     const timer = this.exchange.streams ? setTimeout(() => this.#stream(), waitMs) : undefined;
     this.#state = { is: 'undecided', answers: [], timer };
   }
 
-  #end(answer: Buffer | undefined): void {
-    this.#expected -= 1;
-    if (this.#state.is === 'undecided' && this.#options.accept !== 'stream') {
-      if (answer !== undefined) this.#state.answers.push(answer);
-      if (this.#expected === 0) this.#answer(this.#state.answers);
-      return;
-    }
-    const stream = this.#stream();
-    if (answer !== undefined) void stream?.send(answer);
-    if (this.#expected === 0) this.#close();
+  /** Whether it became a stream, which hears itself when its connection goes. */
+  get isStream(): boolean {
+    return this.#isStream;
   }
 
-  #answer(answers: readonly Buffer[]): void {
+  #end(answer: Buffer | undefined): Drain {
+    this.#expected -= 1;
+    if (this.#state.is === 'undecided' && this.#options.accept !== 'stream') {
+      const { answers } = this.#state;
+      if (answer !== undefined) answers.push(answer);
+      if (this.#expected === 0) return this.#answer(answers);
+      // More is not collected for one array, whatever the client accepts.
+      if (answers.length > 1 && totalOf(answers) > MAX_COLLECTED_BYTES) this.#stream();
+      return undefined;
+    }
+    const stream = this.#stream();
+    const drain = answer && stream?.send(answer);
+    if (this.#expected === 0) this.#close();
+    return drain;
+  }
+
+  #answer(answers: readonly Buffer[]): Drain {
     const [first] = answers;
     if (first === undefined && this.exchange.streams) {
       // Cancelled: there is no answer, and an event stream is the form that can end without one.
       this.#stream();
       this.#close();
-      return;
+      return undefined;
     }
     const body = this.#options.form === 'batch' ? asArray(answers) : first;
     this.#finish();
     const headers = { 'Content-Type': 'application/json', ...this.#options.headers() };
     if (body === undefined) this.#respond(new Response(null, { status: 202 }));
     else this.#respond(new Response(body.length < SHORT_BYTES ? body.toString() : body, { headers }));
+    return body !== undefined && body.length >= SHORT_BYTES
+      ? this.#options.holdAnswer(body.length)
+      : undefined;
   }
 
   /** The stream, opened if the form was still open; what was answered meanwhile goes first. */
-  #stream(): EventStream | undefined {
+  #stream(): Stream | undefined {
     if (this.#state.is === 'streaming') return this.#state.stream;
     if (this.#state.is === 'done') return undefined;
     const { answers, timer } = this.#state;
     clearTimeout(timer);
-    const stream = this.#options.openStream();
+    const { stream, body } = this.#options.openStream();
+    this.#isStream = true;
     this.#state = { is: 'streaming', stream };
-    this.#respond(
-      new Response(stream.body, { headers: { ...EVENT_STREAM_HEADERS, ...this.#options.headers() } }),
-    );
+    this.#respond(new Response(body, { headers: { ...EVENT_STREAM_HEADERS, ...this.#options.headers() } }));
     for (const answer of answers) void stream.send(answer);
     return stream;
   }
@@ -105,6 +127,8 @@ export class PostAnswer {
     this.#state = { is: 'done' };
   }
 }
+
+const totalOf = (answers: readonly Buffer[]): number => answers.reduce((sum, { length }) => sum + length, 0);
 
 function asArray(answers: readonly Buffer[]): Buffer {
   const parts = answers.flatMap((answer) => [Buffer.from(','), answer]);

@@ -6,12 +6,12 @@ import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import type { Session } from '../backend/session.js';
 import type { Sessions } from '../backend/sessions.js';
-import type { Caller } from '../base/ids.js';
+import { SECOND } from '../base/clock.js';
+import type { Caller, Randomness } from '../base/ids.js';
 import { isJson } from '../mcp/json.js';
 import {
   type Invalid,
   type Message,
-  type RawJson,
   type RequestMessage,
   rawAt,
   readBatch,
@@ -20,14 +20,16 @@ import {
 import {
   BATCH_VERSION,
   ERRORS,
-  errorAnswer,
   LEGACY_VERSIONS,
   MODERN_VERSION,
-  type RpcError,
+  RESUMABLE_VERSION,
 } from '../mcp/protocol.js';
-import { type AnswerForm, PostAnswer } from './mcp-answers.js';
-import { readBody } from './mcp-body.js';
+import { type AnswerForm, PostAnswer, type PostAnswerOptions } from './mcp-answers.js';
+import { Bodies } from './mcp-body.js';
+import { accepted, refuse, refuseInvalid, refuseTooLarge, refuseVersion } from './mcp-refusals.js';
+import { SessionStreams } from './mcp-resume.js';
 import { EVENT_STREAM_HEADERS, EventStream } from './mcp-stream.js';
+import { Unread } from './mcp-unread.js';
 
 export interface McpDeps {
   /** Who is calling `server`, or the ready 401. Runs before method, headers and body are looked at. */
@@ -36,6 +38,7 @@ export interface McpDeps {
   /** Names; the first is served at `/mcp`. */
   readonly servers: readonly string[];
   readonly maxMessageBytes: number;
+  readonly random: Randomness;
   readonly timing?: McpTiming;
 }
 
@@ -43,20 +46,37 @@ export interface McpTiming {
   /** How long an answer may take before its form becomes an event stream. */
   readonly decideAfterMs: number;
   readonly pingMs: number;
-  /** How long a client may read nothing while its stream is full. */
+  /** How long a client may read nothing of what is sent to it; more than `pingMs`. */
   readonly stallMs: number;
+  /** How long a stream that lost its connection goes on without one. */
+  readonly resumeMs: number;
+}
+
+/** What is counted and kept for one session, from the first time that there is something to count or to keep. */
+interface Ledger {
+  readonly unread: Unread;
+  readonly streams: SessionStreams;
 }
 
 type McpContext = Context<{ Bindings: Partial<HttpBindings> }>;
 
-export const TIMING: McpTiming = { decideAfterMs: 1000, pingMs: 15_000, stallMs: 30_000 };
-const MAX_QUEUED_BYTES = 1024 * 1024;
+export const TIMING: McpTiming = {
+  decideAfterMs: SECOND,
+  pingMs: 15 * SECOND,
+  stallMs: 30 * SECOND,
+  resumeMs: 60 * SECOND,
+};
 const MAX_BATCH = 100;
+/** An id and the words around it. */
+const EVENT_FRAME_BYTES = 256;
 const ALLOW = { Allow: 'GET, POST, DELETE' };
+const RETRY_SOON = { 'Retry-After': '1' };
 
 export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings> }> {
-  const { authenticate, sessions, servers, maxMessageBytes, timing = TIMING } = deps;
+  const { authenticate, sessions, servers, maxMessageBytes, random, timing = TIMING } = deps;
   const routes = new Hono<{ Bindings: Partial<HttpBindings> }>();
+  const bodies = new Bodies(maxMessageBytes);
+  const ledgers = new WeakMap<Session, Ledger>();
 
   for (const path of ['/mcp', '/mcp/', '/mcp/:server', '/mcp/:server/']) {
     routes.all(path, async (c: McpContext) => {
@@ -81,11 +101,23 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
   async function post(c: McpContext, server: string, caller: Caller): Promise<Response> {
     if (!/^application\/json\s*(;|$)/i.test(c.req.header('content-type') ?? ''))
       return refuse(415, ERRORS.wrongType);
-    const body = await readBody(c, maxMessageBytes);
-    if (body === 'too large') return refuse(413, tooLarge(maxMessageBytes));
-    if (body === 'cut off' || !isJson(body)) return refuse(400, ERRORS.malformed);
+    const answer = await bodies.read(c, caller.userId, async (body) => {
+      if (body === 'too large') return refuseTooLarge(maxMessageBytes);
+      if (body === 'too many') return refuse(503, ERRORS.tooManyBodies, undefined, RETRY_SOON);
+      if (body === 'cut off' || !isJson(body)) return refuse(400, ERRORS.malformed);
+      return handOn(c, server, caller, body);
+    });
+    return answer instanceof Response ? answer : answer.response;
+  }
+
+  async function handOn(
+    c: McpContext,
+    server: string,
+    caller: Caller,
+    body: Buffer,
+  ): Promise<PostAnswer | Response> {
     const batch = readBatch(body, MAX_BATCH);
-    if (batch !== undefined) return postBatch(c, server, caller, batch);
+    if (batch !== undefined) return handOnBatch(c, server, caller, batch);
     const message = readMessage(body);
     if (message.kind === 'invalid') return refuseInvalid(message);
     if (message.kind === 'request') {
@@ -98,12 +130,12 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     return session instanceof Response ? session : relay(c, session, [message], 'single');
   }
 
-  async function postBatch(
+  async function handOnBatch(
     c: McpContext,
     server: string,
     caller: Caller,
     batch: readonly (Message | Invalid)[] | Invalid,
-  ): Promise<Response> {
+  ): Promise<PostAnswer | Response> {
     if ('kind' in batch) return refuseInvalid(batch);
     const messages = batch.filter((message) => message.kind !== 'invalid');
     if (batch.length === 0) return refuseInvalid({ why: 'an empty batch' });
@@ -122,38 +154,46 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     return relay(c, session, messages, 'batch');
   }
 
-  function initialize(
-    c: McpContext,
-    server: string,
-    caller: Caller,
-    message: RequestMessage,
-  ): Promise<Response> {
-    const answer = answerTo(c, 1, 'single', () =>
-      session.state === 'closed' ? {} : { 'Mcp-Session-Id': session.id },
-    );
+  function initialize(c: McpContext, server: string, caller: Caller, message: RequestMessage): PostAnswer {
+    const answer = answerTo(c, {
+      expected: 1,
+      form: 'single',
+      ledger: () => ledgerOf(session),
+      // Which version it will be is not known yet.
+      resumable: false,
+      leave: () => disconnect(),
+      headers: () => (session.state === 'closed' ? {} : { 'Mcp-Session-Id': session.id }),
+    });
     const { session, disconnect } = sessions.open(caller, server, message, answer.exchange);
-    whenGone(c, disconnect);
-    return answer.response;
+    leaveWithClient(c, answer, disconnect);
+    return answer;
   }
 
-  async function relay(
+  function relay(
     c: McpContext,
     session: Session,
     messages: readonly Message[],
     form: 'single' | 'batch',
-  ): Promise<Response> {
-    const requests = messages.filter(({ kind }) => kind === 'request').length;
-    const answer = requests === 0 ? undefined : answerTo(c, requests, form, () => ({}));
+  ): PostAnswer | Response {
+    const expected = messages.filter(({ kind }) => kind === 'request').length;
     const leaves: (() => void)[] = [];
+    const leave = () => {
+      for (const leaveOne of leaves) leaveOne();
+    };
+    const resumable = isResumable(c, session);
+    const ledger = () => ledgerOf(session);
+    const answer =
+      expected === 0
+        ? undefined
+        : answerTo(c, { expected, form, headers: noHeaders, ledger, resumable, leave });
     for (const message of messages) {
       if (message.kind === 'notification') session.notify(message);
       else if (message.kind === 'response') session.answer(message);
       else if (answer !== undefined) leaves.push(session.request(message, answer.exchange));
     }
-    whenGone(c, () => {
-      for (const leave of leaves) leave();
-    });
-    return answer?.response ?? accepted();
+    if (answer === undefined) return accepted();
+    leaveWithClient(c, answer, leave);
+    return answer;
   }
 
   async function listen(c: McpContext, server: string, caller: Caller): Promise<Response> {
@@ -163,9 +203,18 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     }
     const session = await sessionOf(c, server, caller, undefined);
     if (session instanceof Response) return session;
-    const stream = openStream(c);
-    whenGone(c, session.listen(stream));
-    return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
+    const { streams, unread } = ledgerOf(session);
+    const headers = EVENT_STREAM_HEADERS;
+    if (!isResumable(c, session)) {
+      const stream = connect(c, unread, () => hangUp());
+      const hangUp = session.listen(stream);
+      return new Response(stream.body, { headers });
+    }
+    const body = streams.get(c.req.header('last-event-id'), (first, onGone) =>
+      connect(c, unread, onGone, first),
+    );
+    // In HTML's words for event streams: stop reconnecting. SDK clients do; told 405 or 404, some drop the session.
+    return body === undefined ? new Response(null, { status: 204 }) : new Response(body, { headers });
   }
 
   async function close(c: McpContext, server: string, caller: Caller): Promise<Response> {
@@ -186,7 +235,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     const version = c.req.header('mcp-protocol-version');
     const name = c.req.header('mcp-session-id');
     if (name === undefined) {
-      if (version !== undefined && version >= MODERN_VERSION) return refuse(400, unsupported(version), id);
+      if (version !== undefined && version >= MODERN_VERSION) return refuseVersion(version, id);
       // Some clients send it over another connection, without the id they were given.
       const isInitialized =
         message?.kind === 'notification' && message.method === 'notifications/initialized';
@@ -194,42 +243,87 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     }
     const session = await sessions.find(name, caller, server);
     if (session === undefined) return refuse(404, ERRORS.unknownSession, id);
-    if (version !== undefined && !LEGACY_VERSIONS.includes(version))
-      return refuse(400, unsupported(version), id);
+    if (version !== undefined && !LEGACY_VERSIONS.includes(version)) return refuseVersion(version, id);
     return session;
+  }
+
+  function ledgerOf(session: Session): Ledger {
+    const known = ledgers.get(session);
+    if (known !== undefined) return known;
+    const ledger = {
+      // One answer of whatever size holds up no other.
+      unread: new Unread(maxMessageBytes),
+      streams: new SessionStreams(session, {
+        resumeMs: timing.resumeMs,
+        maxBytes: maxMessageBytes + EVENT_FRAME_BYTES,
+        random,
+      }),
+    };
+    ledgers.set(session, ledger);
+    return ledger;
   }
 
   function answerTo(
     c: McpContext,
-    expected: number,
-    form: 'single' | 'batch',
-    headers: () => Readonly<Record<string, string>>,
+    request: Pick<PostAnswerOptions, 'expected' | 'form' | 'headers'> & {
+      readonly ledger: () => Ledger;
+      readonly resumable: boolean;
+      readonly leave: () => void;
+    },
   ): PostAnswer {
+    const { expected, form, headers, ledger, resumable, leave } = request;
     return new PostAnswer({
       accept: acceptedForm(c.req.header('accept')),
       expected,
       form,
-      decideAfterMs: timing.decideAfterMs,
-      openStream: () => openStream(c),
       headers,
+      decideAfterMs: timing.decideAfterMs,
+      openStream: () => {
+        const { unread, streams } = ledger();
+        if (!resumable) {
+          const stream = connect(c, unread, leave);
+          return { stream, body: stream.body };
+        }
+        const stream = streams.post(leave);
+        const { body } = stream.connect((first, onGone) => connect(c, unread, onGone, first));
+        return { stream, body };
+      },
+      holdAnswer: (bytes) => {
+        const { unread } = ledger();
+        c.env.outgoing?.setTimeout(timing.stallMs);
+        whenGone(c, () => unread.remove(bytes));
+        return unread.add(bytes);
+      },
     });
   }
 
-  function openStream(c: McpContext): EventStream {
-    return new EventStream({
-      pingMs: timing.pingMs,
-      stallMs: timing.stallMs,
-      maxQueuedBytes: MAX_QUEUED_BYTES,
-      cut: () => c.env.outgoing?.destroy(),
-    });
+  function connect(c: McpContext, unread: Unread, onGone: () => void, first?: Buffer): EventStream {
+    const { pingMs, stallMs } = timing;
+    return new EventStream({ outgoing: c.env.outgoing, pingMs, stallMs, unread, onGone, first });
   }
+}
+
+/** Older SDKs fail at an event without data, and a client may be older than the session it was lent. */
+function isResumable(c: Context, session: Session): boolean {
+  const agreed = session.protocolVersion ?? '';
+  const said = c.req.header('mcp-protocol-version') ?? agreed;
+  return LEGACY_VERSIONS.includes(agreed) && agreed >= RESUMABLE_VERSION && said >= RESUMABLE_VERSION;
+}
+
+const noHeaders = () => ({});
+
+/** An answer that is no stream has no other way to its client. */
+function leaveWithClient(c: McpContext, answer: PostAnswer, leave: () => void): void {
+  whenGone(c, () => {
+    if (!answer.isStream) leave();
+  });
 }
 
 /** Also when an exchange ended well: what `leave` then ends has ended. Far cheaper than an AbortSignal. */
 function whenGone(c: McpContext, leave: () => void): void {
   // A client may have gone while we asked who it is.
   if (c.env.outgoing?.destroyed) leave();
-  else c.env.outgoing?.on('close', leave);
+  else c.env.outgoing?.once('close', leave);
 }
 
 /** Lenient, for clients that say `*`/`*`, nothing, or half of what the transport asks for. */
@@ -239,31 +333,3 @@ function acceptedForm(accept: string | undefined): AnswerForm {
   if (json === stream) return 'either';
   return json ? 'json' : 'stream';
 }
-
-function refuse(
-  status: number,
-  error: RpcError,
-  id?: RawJson,
-  headers: Readonly<Record<string, string>> = {},
-): Response {
-  return new Response(errorAnswer(id, error), {
-    status,
-    headers: { 'Content-Type': 'application/json', ...headers },
-  });
-}
-
-function refuseInvalid({ id, why }: { id?: RawJson | undefined; why: string }): Response {
-  return refuse(400, { ...ERRORS.invalid, message: `${ERRORS.invalid.message}: ${why}` }, id);
-}
-
-const accepted = (): Response => new Response(null, { status: 202 });
-
-const tooLarge = (maxBytes: number): RpcError => ({
-  ...ERRORS.tooLarge,
-  message: `${ERRORS.tooLarge.message}: a message may have ${maxBytes} bytes`,
-});
-
-const unsupported = (requested: string): RpcError => ({
-  ...ERRORS.unsupportedVersion,
-  data: { supported: LEGACY_VERSIONS, requested },
-});

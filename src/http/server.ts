@@ -1,7 +1,7 @@
-/** The listening socket: TCP, UNIX, or the one systemd hands over. */
+/** The listening socket: TCP, UNIX, or the one systemd hands over; and how its connections come to a gentle end. */
 import { chmodSync, lstatSync, rmSync } from 'node:fs';
-import type { Server } from 'node:http';
-import { connect } from 'node:net';
+import type { Server, ServerResponse } from 'node:http';
+import { connect, Server as NetServer, type Socket } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
 import type { Listen } from '../base/environment.js';
@@ -9,14 +9,20 @@ import type { NodeEnv } from './app.js';
 
 /** Caddy keeps idle connections for 2 minutes; we must not be the first to hang up, or a request may meet a closed door. */
 const KEEP_ALIVE_MS = 150_000;
+/** At the end a kept connection is closed when nothing has come over it for so long. */
+const QUIET_MS = 100;
 /** sd_listen_fds(3): the first passed descriptor. */
 const SYSTEMD_FD = 3;
 
 export interface HttpServer extends AsyncDisposable {
   /** The TCP port, when there is one. */
   readonly port: number | undefined;
-  /** Takes no new connection from now on; requests in progress go on. */
-  stopListening(): void;
+  /**
+   * Takes no new connection from now on. Requests in progress, and those that still come over kept connections, are
+   * served; each answer is the last of its connection. Settles when there is nothing left to answer, or at the latest
+   * after `withinMs`; what is open then ends with the server.
+   */
+  drain(withinMs: number): Promise<void>;
 }
 
 /** Starts to listen; rejects when the address cannot be had. */
@@ -39,20 +45,78 @@ export async function listenHttp(
   });
   if (listen.kind === 'unix') chmodSync(listen.path, 0o660);
   const bound = server.address();
-  let closed: Promise<void> | undefined;
-  const stopListening = () => {
-    closed ??= new Promise((resolve) => server.close(() => resolve()));
-    server.closeIdleConnections();
-  };
+  const drainer = new Drainer(server);
   return {
     port: typeof bound === 'object' && bound !== null ? bound.port : undefined,
-    stopListening,
+    drain: (withinMs) => drainer.drain(withinMs),
     async [Symbol.asyncDispose](): Promise<void> {
-      stopListening();
+      const closed = drainer.stopListening();
+      // Stops Node's own check of slow requests as well.
+      server.close();
       server.closeAllConnections();
       await closed;
     },
   };
+}
+
+/** Knows the connections and what is being answered on them, for the end. */
+class Drainer {
+  readonly #server: Server;
+  readonly #connections = new Set<Socket>();
+  readonly #answers = new Set<ServerResponse>();
+  #state: 'serving' | 'draining' = 'serving';
+  #closed: Promise<void> | undefined;
+
+  constructor(server: Server) {
+    this.#server = server;
+    server.on('connection', (socket) => {
+      this.#connections.add(socket);
+      socket.once('close', () => this.#connections.delete(socket));
+    });
+    // Before the one that answers.
+    server.prependListener('request', (_request, response) => {
+      this.#answers.add(response);
+      response.once('close', () => this.#answers.delete(response));
+      if (this.#state === 'draining') response.setHeader('Connection', 'close');
+    });
+  }
+
+  /** Not by the method of the HTTP server: it also cuts idle connections, over which a request may be on its way. */
+  stopListening(): Promise<void> {
+    this.#closed ??= new Promise((resolve) => NetServer.prototype.close.call(this.#server, () => resolve()));
+    return this.#closed;
+  }
+
+  drain(withinMs: number): Promise<void> {
+    void this.stopListening();
+    this.#state = 'draining';
+    for (const answer of this.#answers) if (!answer.headersSent) answer.setHeader('Connection', 'close');
+    const received = new Map<Socket, number>();
+    return new Promise((resolve) => {
+      const settle = () => {
+        clearTimeout(latest);
+        clearInterval(rounds);
+        resolve();
+      };
+      const latest = setTimeout(settle, withinMs);
+      const rounds = setInterval(() => {
+        this.#endQuiet(received);
+        const isOpen = [...this.#connections].some((socket) => !socket.writableEnded);
+        if (!isOpen && this.#answers.size === 0) settle();
+      }, QUIET_MS);
+      this.#endQuiet(received);
+    });
+  }
+
+  /** Ends the connections that have nothing to answer, and over which nothing came since the last time. */
+  #endQuiet(received: Map<Socket, number>): void {
+    const busy = new Set([...this.#answers].map(({ socket }) => socket));
+    for (const socket of this.#connections) {
+      if (busy.has(socket)) received.delete(socket);
+      else if (received.get(socket) === socket.bytesRead) socket.end();
+      else received.set(socket, socket.bytesRead);
+    }
+  }
 }
 
 type Address = { host: string; port: number } | { path: string } | { fd: number };

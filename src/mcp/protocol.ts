@@ -6,6 +6,8 @@ import type { RawJson } from './message.js';
  * The SDKs also list `2024-10-07`, which came before the first release and which nothing describes any more.
  */
 export const LEGACY_VERSIONS: readonly string[] = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'];
+/** From here on event ids and events without data are understood (MCP 2025-11-25, basic/transports). */
+export const RESUMABLE_VERSION = '2025-11-25';
 /** From here on there is no handshake and no session. */
 export const MODERN_VERSION = '2026-07-28';
 /** The one version with batches (MCP 2025-03-26, basic/transports; removed in 2025-06-18). */
@@ -24,6 +26,7 @@ export const ERRORS = {
   unknownMethod: { code: -32601, message: 'Method not found' },
   wrongType: { code: -32000, message: 'Unsupported Media Type: Content-Type must be application/json' },
   tooLarge: { code: -32000, message: 'Payload Too Large' },
+  tooManyBodies: { code: -32000, message: 'Too many bytes of requests at once. Try again in a moment.' },
   wrongHttpMethod: { code: -32000, message: 'Method not allowed' },
   noSession: { code: -32000, message: 'Bad Request: Mcp-Session-Id header is required' },
   unknownSession: { code: -32001, message: 'Session not found' },

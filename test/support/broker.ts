@@ -63,6 +63,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
     BROKER_LISTEN: new URL(url).host,
     BROKER_DATABASE: join(folder, 'broker.db'),
     BROKER_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),
+    BROKER_DRAIN_SECONDS: '1',
     BROKER_MCP_COMMAND: `'${process.execPath}' '${MCP_SERVER}'`,
     FORGEJO_URL: forgejo.url,
     FORGEJO_CLIENT_ID: clientId,

@@ -1,0 +1,169 @@
+/** Clients that ask for much and read little, or send much at once: what is held for them stays within bounds. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect as dial, type Socket } from 'node:net';
+import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { type Bridge, startBridge } from '../fixtures/bridge.js';
+import { type Client, connect, jsonOf } from '../fixtures/client.js';
+import { until } from '../fixtures/until.js';
+
+const MIB = 1024 * 1024;
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+function bytesHeld(): number {
+  collectGarbage();
+  return process.memoryUsage().arrayBuffers;
+}
+
+/** A request over a connection of its own, from which nothing is read until it is asked to be. */
+async function post(bridge: Bridge, client: Client, body: string, more: object = {}): Promise<Socket> {
+  const { hostname, port, pathname } = new URL(bridge.url);
+  const socket = dial(Number(port), hostname);
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  const headers = {
+    Host: 'localhost',
+    'Content-Type': 'application/json',
+    'Content-Length': Buffer.byteLength(body),
+    ...client.headers,
+    ...more,
+  };
+  const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`POST ${pathname} HTTP/1.1\r\n${head.join('')}\r\n${body}`);
+  return socket.pause();
+}
+
+const request = (method: string, params: object) => JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
+
+/** Waits until nothing changes any more, for there is no other sign that a child is held back. */
+async function settled(count: () => number): Promise<void> {
+  let last = { count: -1, since: 0 };
+  await until('rest', () => {
+    if (count() !== last.count) last = { count: count(), since: Date.now() };
+    return Date.now() - last.since > 2500;
+  });
+}
+
+async function lengthOf(socket: Socket): Promise<number> {
+  let length = 0;
+  for await (const chunk of socket) length += (chunk as Buffer).length;
+  return length;
+}
+
+const LIMIT = 4 * MIB;
+
+for (const [form, accept] of [
+  ['answers', 'application/json'],
+  ['event streams', 'text/event-stream'],
+] as const) {
+  test(`of twenty large ${form} that nobody reads a few are held, and the child waits with the others`, async (t) => {
+    await using bridge = await startBridge({ timing: { resumeMs: 1 } });
+    const client = await connect(bridge.url);
+    const calls = () => bridge.sessions.counts.calls;
+    const before = bytesHeld();
+    const body = request('big', { bytes: 12 * MIB });
+    const sockets = await Promise.all(
+      Array.from({ length: 20 }, () => post(bridge, client, body, { Accept: accept })),
+    );
+    await until('the calls', () => calls() === 20);
+    await until('the first answer', () => calls() < 20);
+    await settled(calls);
+    const held = Math.round((bytesHeld() - before) / MIB);
+    t.diagnostic(`${held} MiB are held, ${calls()} calls wait`);
+    assert.ok(calls() >= 15);
+    assert.ok(held < 48, `${held} MiB are held`);
+    for (const socket of sockets) socket.destroy();
+    await until('the end', () => calls() === 0);
+    assert.deepEqual((await client.call('echo', { still: 'here' })).result, { still: 'here' });
+    await until('room again', () => bytesHeld() - before < 20 * MIB);
+  });
+}
+
+test('what waited for its client comes whole, once it reads', async () => {
+  await using bridge = await startBridge({ limits: { maxMessageBytes: LIMIT } });
+  const client = await connect(bridge.url);
+  const body = request('big', { bytes: 3 * MIB });
+  const sockets = await Promise.all(
+    Array.from({ length: 20 }, () => post(bridge, client, body, { Connection: 'close' })),
+  );
+  await until('the calls', () => bridge.sessions.counts.calls > 0);
+  const lengths = await Promise.all(sockets.map(lengthOf));
+  assert.ok(lengths.every((length) => length > 3 * MIB));
+});
+
+for (const [form, accept] of [
+  ['a JSON answer', 'application/json'],
+  ['an event stream', 'text/event-stream'],
+] as const) {
+  test(`a client that reads nothing of ${form} is cut off`, async () => {
+    await using bridge = await startBridge({ timing: { stallMs: 300, pingMs: 50 } });
+    const client = await connect(bridge.url);
+    const others = await bridge.connections();
+    const socket = await post(bridge, client, request('big', { bytes: 12 * MIB }), { Accept: accept });
+    await until('the request', async () => (await bridge.connections()) > others);
+    // Without reading, the client does not see it.
+    await until('the cut', async () => (await bridge.connections()) === others);
+    assert.ok((await lengthOf(socket).catch(() => 0)) < 12 * MIB);
+  });
+
+  test(`a client that reads ${form} slowly gets it whole`, async () => {
+    const stallMs = 1000;
+    await using bridge = await startBridge({ timing: { stallMs, pingMs: 50 } });
+    const client = await connect(bridge.url);
+    const socket = await post(bridge, client, request('big', { bytes: 12 * MIB }), {
+      Accept: accept,
+      Connection: 'close',
+    });
+    const before = Date.now();
+    let length = 0;
+    socket.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      socket.pause();
+      setTimeout(() => socket.resume(), 20);
+    });
+    socket.resume();
+    await once(socket, 'close');
+    assert.ok(length > 12 * MIB);
+    assert.ok(Date.now() - before > 2 * stallMs, 'it took longer than a client may read nothing');
+  });
+}
+
+test('a user has four bodies of the largest size under way at most; the next is told to try again', async () => {
+  await using bridge = await startBridge({ limits: { maxMessageBytes: LIMIT } });
+  const [ann, bob] = [await connect(bridge.url), await connect(bridge.url, 'bob.1')];
+  const whole = Buffer.from(request('echo', { text: 'x'.repeat(LIMIT - 100) }));
+  /** A body that begins. The server says when it is ready for the rest, which does not come. */
+  const begin = async () => {
+    const headers = { 'Content-Length': whole.length, Expect: '100-continue' };
+    const socket = await post(bridge, ann, '{', headers);
+    const [heard] = (await once(socket.resume(), 'data')) as [Buffer];
+    assert.match(heard.toString(), /^HTTP\/1.1 100 /);
+    return socket;
+  };
+  const waiting = [await begin(), await begin(), await begin(), await begin()];
+  const refused = await ann.post(whole);
+  assert.equal(refused.status, 503);
+  assert.equal(refused.headers.get('retry-after'), '1');
+  const { id, error } = await jsonOf(refused);
+  assert.deepEqual([id, error.code], [null, -32000]);
+  assert.equal((await bob.post(whole)).status, 200, 'others are not concerned');
+  assert.deepEqual((await ann.call('echo', {})).error, undefined, 'small messages still pass');
+  const chunked = await fetch(bridge.url, {
+    method: 'POST',
+    headers: { ...ann.headers, 'Content-Type': 'application/json' },
+    body: new Blob([whole]).stream(),
+    duplex: 'half',
+  });
+  assert.equal(chunked.status, 503);
+  await chunked.arrayBuffer();
+  for (const socket of waiting) socket.destroy();
+  await until('room again', async () => {
+    const response = await ann.post(whole);
+    await response.arrayBuffer();
+    return response.status === 200;
+  });
+});
