@@ -57,7 +57,7 @@ export class SessionStreams {
     const [, name = '', kind, at] = EVENT_ID.exec(lastEventId ?? '') ?? [];
     const found = this.#streams.get(name);
     if (this.#standing?.ended) this.#standing = undefined;
-    if (found !== undefined && found !== this.#standing && !found.saidAll(Number(at))) {
+    if (found !== undefined && found !== this.#standing && found.hasMoreThan(Number(at))) {
       return found.connect(connect, Number(at)).body;
     }
     if (kind === 'p') return undefined;
@@ -145,9 +145,9 @@ export class ReplayStream implements Stream {
     return this.#state === 'ended';
   }
 
-  /** Whether nothing follows that event, now or later. */
-  saidAll(after: number): boolean {
-    return this.#state === 'ended' && after >= this.#last;
+  /** Whether anything follows that event, now or later. */
+  hasMoreThan(after: number): boolean {
+    return this.#state === 'open' || this.#kept.some(({ at }) => at > after);
   }
 
   send(message: Buffer): Drain {

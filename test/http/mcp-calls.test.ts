@@ -247,6 +247,10 @@ test('a batch is for sessions of 2025-03-26, and is answered as one', async () =
     (await messagesOf(streamed)).map(({ id }) => id),
     [1, undefined, 2],
   );
+  const large = JSON.stringify([1, 2, 3, 4].map((id) => call(id, 'big', { bytes: 600_000 })));
+  const collected = await old.post(large, { Accept: 'application/json' });
+  assert.equal(collected.headers.get('content-type'), 'text/event-stream', 'so much is not collected');
+  assert.equal((await messagesOf(collected)).length, 4);
   assert.equal((await old.post(JSON.stringify([batch[1], batch[3]]))).status, 202);
   for (const body of ['[]', '[7]', JSON.stringify([batch[0], {}]), `[${initializeBody()}]`]) {
     const refused = await old.post(body);
