@@ -59,8 +59,8 @@ export class Sessions implements AsyncDisposable {
   readonly #slots: Slots;
   readonly #spawner: Spawner;
   readonly #ticker: NodeJS.Timeout;
-  #isLeaving = false;
-  #isClosed = false;
+  #isLeaving: boolean = false;
+  #isClosed: boolean = false;
   #savedAt = 0;
 
   constructor(options: SessionsOptions) {

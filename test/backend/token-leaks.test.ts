@@ -30,7 +30,7 @@ after(() => bridge[Symbol.asyncDispose]());
 const post = async (method: string): Promise<string> =>
   (await client.post(JSON.stringify({ jsonrpc: '2.0', id: 1, method }))).text();
 const dataOf = (text: string): unknown[] =>
-  [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => JSON.parse(data ?? ''));
+  [...text.matchAll(/^data: (.+)$/gm)].map(([, data]) => JSON.parse(data ?? ''));
 const stderr = (): string[] =>
   bridge.events.filter(({ event }) => event === 'child.stderr').map(({ fields }) => String(fields.text));
 const redactions = (text: string): number => text.split('[redacted]').length - 1;

@@ -5,7 +5,7 @@ import { connect as dial, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { type Bridge, startBridge } from '../fixtures/bridge.js';
+import { type Bridge, startBridge, UNCONFINED } from '../fixtures/bridge.js';
 import { type Client, connect, jsonOf } from '../fixtures/client.js';
 import { until } from '../fixtures/until.js';
 
@@ -61,7 +61,9 @@ for (const [form, accept] of [
   ['event streams', 'text/event-stream'],
 ] as const) {
   test(`of twenty large ${form} that nobody reads a few are held, and the child waits with the others`, async (t) => {
-    await using bridge = await startBridge({ timing: { resumeMs: 1 } });
+    // The server holds what it could not write yet, several times over.
+    const limits = { ...UNCONFINED.limits, memoryBytes: 4096 * MIB };
+    await using bridge = await startBridge({ timing: { resumeMs: 1 }, containment: { limits } });
     const client = await connect(bridge.url);
     const calls = () => bridge.sessions.counts.calls;
     const before = bytesHeld();
