@@ -52,6 +52,10 @@ const ETC = [
   'timezone',
 ].map((name) => `/etc/${name}`);
 
+const SETTINGS_OF_THE_KERNEL = ['sys', 'sysrq-trigger', 'fs', 'acpi', 'scsi', 'mtrr'].map(
+  (name) => `/proc/${name}`,
+);
+
 export interface SandboxView {
   readonly bwrap: string;
   /** Files holding `PASSWD` and `GROUP`. */
@@ -81,6 +85,8 @@ export function confine(plan: LaunchPlan, view: SandboxView): LaunchPlan {
       ...ETC.flatMap(readOnly),
       ...['--ro-bind', view.passwd, '/etc/passwd', '--ro-bind', view.group, '/etc/group'],
       ...['--proc', '/proc', '--dev', '/dev'],
+      // For a broker that runs as root these belong to the child, capabilities or not: /proc/sys/kernel/core_pattern.
+      ...SETTINGS_OF_THE_KERNEL.flatMap(readOnly),
       ...writable('/dev/shm'),
       ...writable('/tmp'),
       ...['--symlink', '/tmp', '/var/tmp'],

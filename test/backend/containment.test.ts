@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { Containment } from '../../src/backend/containment.js';
 import { type Bridge, FIXTURES, startBridge, TOKEN, UNCONFINED } from '../fixtures/bridge.js';
@@ -17,11 +17,15 @@ import { descendantsOf, survivorsOf } from '../support/processes.js';
 const MEBIBYTE = 1024 * 1024;
 const NOBODY = 65_534;
 const program = readFileSync(join(FIXTURES, 'hostile-server.js'));
-if (process.getuid?.() === 0) {
+if (process.getuid?.() === 0 && [FIXTURES, process.execPath].every(isPublic)) {
   process.setgroups?.([]);
   process.setgid?.(NOBODY);
   process.setuid?.(NOBODY);
 }
+const skipOfRoot =
+  process.getuid?.() === 0 && process.env.TEST_SANDBOX !== 'required'
+    ? 'only root may look into this checkout, and has no limit on processes'
+    : false;
 
 /** The worst place for a server: in one package with the broker's database and key. */
 const stage = mkdtempSync(join(tmpdir(), 'fjmcp-stage-'));
@@ -162,7 +166,7 @@ describe('in the sandbox, a hostile server', { skip }, () => {
     assert.deepEqual((await hostile.call('connect', { port })).result, { connected: true });
   });
 
-  test('starts no more processes than it may, and others go on', async () => {
+  test('starts no more processes than it may, and others go on', { skip: skipOfRoot }, async () => {
     await using bridge = await startHostile('auto');
     const [hostile, other] = [await connect(bridge.url), await connect(bridge.url, 'bob.1')];
     const bomb = hostile.call('forkBomb', { count: 60 });
@@ -214,6 +218,11 @@ describe('in the sandbox, a hostile server', { skip }, () => {
     assert.deepEqual(await survivorsOf(family, 5000), []);
   });
 });
+
+/** Whether everybody may go there. */
+function isPublic(path: string): boolean {
+  return (statSync(path).mode & 0o001) !== 0 && (dirname(path) === path || isPublic(dirname(path)));
+}
 
 function processesSaying(word: string): number {
   const lines = readdirSync('/proc')
