@@ -31,6 +31,8 @@ export interface OpenedStream {
 
 /** A short body as text leaves in one write with its head, and fits into what the system buffers for a connection. */
 const SHORT_BYTES = 16 * 1024;
+/** A body of bytes is copied on its way through `Response`, and held twice until it is read; a stream is not. */
+const LONG_BYTES = 256 * 1024;
 const MAX_COLLECTED_BYTES = 1024 * 1024;
 
 type State =
@@ -95,12 +97,21 @@ export class PostAnswer {
     }
     const body = this.#options.form === 'batch' ? asArray(answers) : first;
     this.#finish();
-    const headers = { 'Content-Type': 'application/json', ...this.#options.headers() };
-    if (body === undefined) this.#respond(new Response(null, { status: 202 }));
-    else this.#respond(new Response(body.length < SHORT_BYTES ? body.toString() : body, { headers }));
-    return body !== undefined && body.length >= SHORT_BYTES
-      ? this.#options.holdAnswer(body.length)
-      : undefined;
+    if (body === undefined) {
+      this.#respond(new Response(null, { status: 202 }));
+      return undefined;
+    }
+    const headers: Record<string, string> = {
+      'Content-Type': 'application/json',
+      ...this.#options.headers(),
+    };
+    if (body.length < SHORT_BYTES) {
+      this.#respond(new Response(body.toString(), { headers }));
+      return undefined;
+    }
+    if (body.length >= LONG_BYTES) headers['Content-Length'] = String(body.length);
+    this.#respond(new Response(body.length < LONG_BYTES ? body : inOnePiece(body), { headers }));
+    return this.#options.holdAnswer(body.length);
   }
 
   /** The stream, opened if the form was still open; what was answered meanwhile goes first. */
@@ -126,6 +137,15 @@ export class PostAnswer {
     if (this.#state.is === 'undecided') clearTimeout(this.#state.timer);
     this.#state = { is: 'done' };
   }
+}
+
+function inOnePiece(bytes: Buffer): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start(controller) {
+      controller.enqueue(bytes);
+      controller.close();
+    },
+  });
 }
 
 const totalOf = (answers: readonly Buffer[]): number => answers.reduce((sum, { length }) => sum + length, 0);

@@ -275,6 +275,7 @@ test('what is meant for the standing stream waits for it, however long it is awa
 
 test('an id of another session gives nothing, and takes nothing away', async () => {
   const [mine, yours] = [await connect(bridge.url), await connect(bridge.url)];
+  const ownCall = await hold(mine);
   const call = await hold(yours);
   const standing = await get(yours);
   const [callId, standingId] = [idOf(await nextEvent(call.events)), idOf(await nextEvent(standing.events))];
@@ -286,6 +287,8 @@ test('an id of another session gives nothing, and takes nothing away', async () 
   await notify(mine, 7);
   assert.equal(noteOf(await nextEvent(own.events)), 7, 'it is a standing stream of its own');
   own.cut();
+  await release(mine);
+  assert.equal((await rest(ownCall)).length, 2);
   const stranger = clientOf(bridge.url, { ...yours.headers, Authorization: 'Bearer bob.1' });
   assert.equal((await get(stranger, callId)).response.status, 404);
   await release(yours);
@@ -344,6 +347,7 @@ test('an answer as large as may be waits for its client too', async () => {
   const call = await open(client, { method: 'POST', body });
   const priming = await nextEvent(call.events);
   call.cut();
+  await until('the answer', () => bridge.sessions.counts.calls === 0);
   const [, answer] = await rest(await get(client, idOf(priming)));
   assert.equal(JSON.parse(answer?.data ?? '').result.text.length, bytes);
 });
