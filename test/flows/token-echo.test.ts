@@ -43,7 +43,11 @@ for (const variant of ['11', '15', '16'] as const) {
     );
     const token = secrets[0]?.split('=')[1] ?? '';
     const words = lastChild(stage, 'cmdline');
-    assert.deepEqual(words.slice(-3), [process.execPath, FORGEJO_MCP, ''], 'with or without a sandbox before them');
+    assert.deepEqual(
+      words.slice(-3),
+      [process.execPath, FORGEJO_MCP, ''],
+      'with or without a sandbox before them',
+    );
     assert.equal(findToken(words.join(' '), token), undefined);
 
     broker.forgejo.control.expireAccessTokens('alice');
