@@ -25,8 +25,8 @@ export interface Exchange {
   /** The bridge itself asks. */
   readonly isOurs?: true;
   send(message: Buffer): Drain;
-  /** The last word; undefined when the call was cancelled and nothing more comes. */
-  end(answer: Buffer | undefined): Drain;
+  /** The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again. */
+  end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain;
 }
 
 interface Call {
@@ -121,7 +121,7 @@ export class Calls {
     if (call === undefined) return;
     this.#calls.delete(key);
     this.#ended(outcome, call.exchange);
-    void call.exchange.end(error && errorAnswer(call.id, error));
+    void call.exchange.end(error && errorAnswer(call.id, error), error?.data?.retryAfterSeconds);
   }
 
   /** The child is gone: what it owed is owed by us. */

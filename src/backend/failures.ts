@@ -1,6 +1,6 @@
 /**
  * What a client is told when the bridge, not the server behind it, fails a call. All are -32603 with a `data.reason`
- * for programs, except a full house (-32000: try again later). The sentence is for the person who reads it.
+ * for programs, except what passes by itself (-32000 with `data.retryAfterSeconds`). The sentence is for the person who reads it.
  */
 import { SECOND } from '../base/clock.js';
 import { lineOf, type RawJson } from '../mcp/message.js';
@@ -14,6 +14,13 @@ const failure = (reason: string, message: string, code = -32603): RpcError => ({
   data: { reason },
 });
 
+/** One that passes. */
+const failureFor = (seconds: number, reason: string, message: string): RpcError => ({
+  code: -32000,
+  message,
+  data: { reason, retryAfterSeconds: seconds },
+});
+
 export const childEnded = (end: ChildEnd): RpcError =>
   failure(
     'child-ended',
@@ -21,7 +28,8 @@ export const childEnded = (end: ChildEnd): RpcError =>
   );
 
 export const childKeepsEnding = (seconds: number): RpcError =>
-  failure(
+  failureFor(
+    seconds,
     'child-keeps-ending',
     `The MCP server process keeps ending soon after its start. It is started again in ${seconds} s at the earliest.`,
   );
@@ -47,13 +55,9 @@ export const timedOut = (ms: number): RpcError =>
     `The MCP server did not answer within ${Math.round(ms / SECOND)} s; the call was cancelled.`,
   );
 
-export const allBusy = failure('busy', 'All MCP server processes are busy. Try again in a moment.', -32000);
+export const allBusy = failureFor(5, 'busy', 'All MCP server processes are busy. Try again in a moment.');
 
-export const tooManyCalls = failure(
-  'too-many-calls',
-  'Too many calls of this session are unanswered.',
-  -32000,
-);
+export const tooManyCalls = failureFor(5, 'too-many-calls', 'Too many calls of this session are unanswered.');
 
 export const sessionClosed = failure(
   'session-closed',

@@ -162,7 +162,7 @@ export class Session {
     const life = this.callsInFlight < MAX_CALLS ? this.#children.need() : failures.tooManyCalls;
     if (typeof life !== 'number') {
       this.#host.observer.called(this.server, 'bridge_error');
-      void exchange.end(errorAnswer(rawAt(message.bytes, message.id), life));
+      void exchange.end(errorAnswer(rawAt(message.bytes, message.id), life), life.data?.retryAfterSeconds);
       return () => undefined;
     }
     const watched = this.#watch(message, exchange, wakes, now);
@@ -267,9 +267,8 @@ export class Session {
     this.#opening = undefined;
     this.close(error);
     const { id, answer, exchange } = opening;
-    void exchange.end(
-      answer === undefined || isResult(answer) ? errorAnswer(id, error) : underId(id, answer),
-    );
+    if (answer !== undefined && !isResult(answer)) void exchange.end(underId(id, answer));
+    else void exchange.end(errorAnswer(id, error), error.data?.retryAfterSeconds);
   }
 
   /** What has to be noticed of an answer besides passing it on. Most requests pay nothing for it. */
@@ -280,9 +279,10 @@ export class Session {
     return {
       streams: exchange.streams,
       send: (early) => exchange.send(early),
-      end: (answer) => {
+      end: (answer, retryAfterSeconds) => {
         if (wakes) observer.firstAnswer(this.server, now() - askedAt);
-        if (wish === undefined || answer === undefined || !isResult(answer)) return exchange.end(answer);
+        if (wish === undefined || answer === undefined || !isResult(answer))
+          return exchange.end(answer, retryAfterSeconds);
         this.#wishes = wish(this.#wishes);
         return this.#host
           .changed(this, this.#wishes)

@@ -48,6 +48,7 @@ export class PostAnswer {
   #respond: (response: Response) => void = () => undefined;
   #state: State;
   #expected: number;
+  #retryAfter = {};
   #isStream = false;
 
   constructor(options: PostAnswerOptions) {
@@ -59,7 +60,7 @@ export class PostAnswer {
     this.exchange = {
       streams: options.accept !== 'json',
       send: (message) => this.#stream()?.send(message),
-      end: (answer) => this.#end(answer),
+      end: (answer, retryAfterSeconds) => this.#end(answer, retryAfterSeconds),
     };
     const waitMs = options.accept === 'stream' ? 0 : options.decideAfterMs;
     const timer = this.exchange.streams ? setTimeout(() => this.#stream(), waitMs) : undefined;
@@ -71,8 +72,9 @@ export class PostAnswer {
     return this.#isStream;
   }
 
-  #end(answer: Buffer | undefined): Drain {
+  #end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain {
     this.#expected -= 1;
+    if (retryAfterSeconds !== undefined) this.#retryAfter = { 'Retry-After': `${retryAfterSeconds}` };
     if (this.#state.is === 'undecided' && this.#options.accept !== 'stream') {
       const { answers } = this.#state;
       if (answer !== undefined) answers.push(answer);
@@ -104,6 +106,7 @@ export class PostAnswer {
     const headers: Record<string, string> = {
       'Content-Type': 'application/json',
       ...this.#options.headers(),
+      ...this.#retryAfter,
     };
     if (body.length < SHORT_BYTES) {
       this.#respond(new Response(body.toString(), { headers }));

@@ -16,7 +16,7 @@ export const BATCH_VERSION = '2025-03-26';
 export interface RpcError {
   readonly code: number;
   readonly message: string;
-  readonly data?: unknown;
+  readonly data?: { readonly retryAfterSeconds?: number; readonly [name: string]: unknown };
 }
 
 /** Refusals at the door. -32000 and -32001 as the SDKs use them; -32022 is MCP 2026-07-28, basic/versioning. */

@@ -265,7 +265,9 @@ test('a full house puts the idlest session to sleep, and refuses only when all a
   assert.equal(at.bridge.sessions.counts.children, 2);
   const busy = [bob, carl].map((client) => client.call('never'));
   await until('the calls', () => at.bridge.sessions.counts.calls === 2);
-  const refused = await ann.call('whoami');
+  const response = await ann.post('{"jsonrpc":"2.0","id":1,"method":"whoami"}');
+  assert.equal(response.headers.get('retry-after'), '5');
+  const refused = (await messagesOf(response))[0] ?? { id: 0 };
   assert.deepEqual([refused.error?.code, reasonOf(refused)], [-32000, 'busy']);
   await Promise.all(
     [bob, carl].map((client) => fetch(at.bridge.url, { method: 'DELETE', headers: client.headers })),
