@@ -124,7 +124,7 @@ describe('a request that lies about where it came to', () => {
       for (const headers of LIES) {
         const { body, headers: answered, status } = await ask(it.broker.url + path, 'GET', headers);
         assert.ok(status === 200 || status === 401);
-        assert.doesNotMatch(body + JSON.stringify(answered), /evil|:444/, path);
+        assert.doesNotMatch(body + JSON.stringify(answered), /evil|:444(?!\d)/, path);
       }
     }
   });
