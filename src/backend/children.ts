@@ -40,7 +40,7 @@ export interface ChildrenOptions {
   readonly hear: (life: Life, line: Buffer) => Drain;
   /** Whether this child has calls to answer. */
   readonly owes: (life: Life) => boolean;
-  readonly onServing: (life: Life, startMs: number) => void;
+  readonly onServing: (startMs: number) => void;
   /** It will say no more; `error` is for those who wait for it. */
   readonly onLost: (life: Life, error: RpcError) => void;
 }
@@ -177,7 +177,7 @@ export class Children {
     run.waiting = undefined;
     this.#renewalAt = 0;
     for (const line of waiting) this.write(life, line);
-    this.#options.onServing(life, this.#options.now() - run.startedAt);
+    this.#options.onServing(this.#options.now() - run.startedAt);
   }
 
   #ended(life: Life, end: ChildEnd): void {

@@ -25,7 +25,7 @@ import type { Life, LifeState } from './lives.js';
 import type { CallOutcome, SessionObserver } from './observer.js';
 import type { Stream } from './outbox.js';
 import type { SessionRecord, SessionWishes } from './session-store.js';
-import { NO_WISHES, repeat, wishOf } from './wishes.js';
+import { lead, NO_WISHES, wishOf } from './wishes.js';
 
 /** What a session asks of the registry that holds it. */
 export interface SessionHost {
@@ -70,6 +70,8 @@ export class Session {
   readonly #children: Children;
   #handshake: Handshake | undefined;
   #wishes: SessionWishes;
+  /** What each child knows of them. */
+  readonly #told = new Map<Life, SessionWishes>();
   #opening: Opening | undefined;
   #seenAt: number;
 
@@ -102,11 +104,12 @@ export class Session {
         return this.#dialogue.hear(life, line);
       },
       owes: (life) => this.#dialogue.owes(life),
-      onServing: (_life, startMs) => {
+      onServing: (startMs) => {
         host.observer.childStarted(server, startMs);
         void this.#welcome();
       },
       onLost: (life, error) => {
+        this.#told.delete(life);
         this.#dialogue.lose(life, error);
         this.#turnAway(error);
       },
@@ -165,7 +168,7 @@ export class Session {
       void exchange.end(errorAnswer(rawAt(message.bytes, message.id), life), life.data?.retryAfterSeconds);
       return () => undefined;
     }
-    const watched = this.#watch(message, exchange, wakes, now);
+    const watched = this.#watch(message, exchange, life, wakes ? now : undefined);
     const { key, line } = this.#dialogue.call(message, watched, life);
     if (this.#write(life, line) === 'clogged') this.#dialogue.refuse(key, failures.childNotReading);
     return () => this.#dialogue.giveUp(key, 'the client disconnected');
@@ -238,8 +241,15 @@ export class Session {
       this.#host.log.warn('session.version-changed', { agreed: version, now: handshake.version });
     }
     child.write(INITIALIZED);
-    for (const wish of repeat(this.#wishes)) child.write(this.#dialogue.call(wish, silent(), life).line);
+    this.#tell(life, (line) => child.write(line));
     return undefined;
+  }
+
+  /** Tells a child which wishes it does not know yet. */
+  #tell(life: Life, write: (line: Buffer) => unknown): void {
+    const told = this.#told.get(life) ?? NO_WISHES;
+    this.#told.set(life, this.#wishes);
+    for (const wish of lead(told, this.#wishes)) write(this.#dialogue.call(wish, silent(), life).line);
   }
 
   /** The client learns its session once it is saved: from then on it survives us. */
@@ -272,18 +282,22 @@ export class Session {
   }
 
   /** What has to be noticed of an answer besides passing it on. Most requests pay nothing for it. */
-  #watch(message: RequestMessage, exchange: Exchange, wakes: boolean, askedAt: number): Exchange {
+  #watch(message: RequestMessage, exchange: Exchange, life: Life, wokenAt: number | undefined): Exchange {
     const wish = wishOf(message);
-    if (wish === undefined && !wakes) return exchange;
+    if (wish === undefined && wokenAt === undefined) return exchange;
     const { log, now, observer } = this.#host;
     return {
       streams: exchange.streams,
       send: (early) => exchange.send(early),
       end: (answer, retryAfterSeconds) => {
-        if (wakes) observer.firstAnswer(this.server, now() - askedAt);
+        if (wokenAt !== undefined) observer.firstAnswer(this.server, now() - wokenAt);
         if (wish === undefined || answer === undefined || !isResult(answer))
           return exchange.end(answer, retryAfterSeconds);
         this.#wishes = wish(this.#wishes);
+        this.#told.set(life, wish(this.#told.get(life) ?? NO_WISHES));
+        // Its child may have been replaced while it was asked.
+        const { serving } = this.#children;
+        if (serving !== undefined) this.#tell(serving, (line) => this.#write(serving, line));
         return this.#host
           .changed(this, this.#wishes)
           .catch((error: unknown) => log.error('session.not-saved', { error: describeError(error) }))

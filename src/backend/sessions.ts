@@ -2,6 +2,7 @@
  * The sessions: who may use which, which of them are in memory, when their children start and sleep. The store is the
  * authority; what stands in memory are those in use. What is said in a session is not its business.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, SECOND } from '../base/clock.js';
 import { type Caller, type GrantId, type Randomness, randomId, type SessionId } from '../base/ids.js';
 import { describeError, type Log, type LogFields } from '../base/log.js';
@@ -48,6 +49,7 @@ export interface SessionsOptions {
 /** Clients open sessions and forget them; beyond this, a user's longest unseen ones go. */
 const MAX_SESSIONS_PER_USER = 200;
 const TICK_MS = SECOND;
+const PORTION = 500;
 
 export class Sessions implements AsyncDisposable {
   readonly #options: SessionsOptions;
@@ -55,6 +57,8 @@ export class Sessions implements AsyncDisposable {
   /** Those in use. A session is never here twice, for two objects would have two children. */
   readonly #sessions = new Map<string, Session>();
   readonly #loading = new Map<string, Promise<Session | undefined>>();
+  /** Their records are about to go. */
+  readonly #ending = new Set<string>();
   readonly #known: KnownAnswers;
   readonly #slots: Slots;
   readonly #spawner: Spawner;
@@ -111,8 +115,13 @@ export class Sessions implements AsyncDisposable {
 
   /** The client is done with it. */
   async end(session: Session): Promise<void> {
+    this.#ending.add(session.id);
     session.close(failures.sessionClosed);
-    await this.#options.store.removeSession(session.id);
+    try {
+      await this.#options.store.removeSession(session.id);
+    } finally {
+      this.#ending.delete(session.id);
+    }
   }
 
   /** Ends what these callers have in memory. Their sessions are gone only when their grants are. */
@@ -130,12 +139,16 @@ export class Sessions implements AsyncDisposable {
     this.closeWhere(({ grantId }) => gone.has(grantId));
   }
 
-  /** Notes in the store when sessions were last seen. */
+  /** Notes in the store when sessions were last seen; in portions, for others wait meanwhile. */
   async save(): Promise<void> {
     const { store, now } = this.#options;
     const until = now();
     const seen = [...this.#sessions.values()].filter(({ seenAt }) => seenAt >= this.#savedAt);
-    if (seen.length > 0) await store.touchSessions(new Map(seen.map(({ id, seenAt }) => [id, seenAt])));
+    const times = seen.map(({ id, seenAt }) => [id, seenAt] as const);
+    for (let from = 0; from < times.length; from += PORTION) {
+      await store.touchSessions(new Map(times.slice(from, from + PORTION)));
+      await nextTurn();
+    }
     this.#savedAt = until;
   }
 
@@ -188,7 +201,13 @@ export class Sessions implements AsyncDisposable {
   async #recall(id: string): Promise<Session | undefined> {
     const { store, now, limits, servers } = this.#options;
     const record = await store.findSession(id);
-    if (record === undefined || this.#isClosed || now() - record.seenAt >= limits.sessionMs) return undefined;
+    if (
+      record === undefined ||
+      this.#ending.has(id) ||
+      this.#isClosed ||
+      now() - record.seenAt >= limits.sessionMs
+    )
+      return undefined;
     if (!servers.some(({ name }) => name === record.server)) return undefined;
     const { userId, grantId, server } = record;
     const session = new Session(

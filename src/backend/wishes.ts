@@ -5,37 +5,42 @@ import type { SessionWishes } from './session-store.js';
 
 export const NO_WISHES: SessionWishes = { logLevel: null, subscriptions: [] };
 
-/** More subscriptions than this are granted, but not remembered. */
+/** Beyond these, subscriptions are granted, but not remembered. */
 const MAX_SUBSCRIPTIONS = 1000;
+const LONGEST = 2048;
 
-/** Method -> the parameter it is about, and what it makes of the wishes. */
-const RULES: ReadonlyMap<
-  string,
-  readonly [parameter: string, (wishes: SessionWishes, value: string) => SessionWishes]
-> = new Map([
-  ['logging/setLevel', ['level', (wishes, level) => ({ ...wishes, logLevel: level })]],
-  ['resources/subscribe', ['uri', (wishes, uri) => withUris(wishes, [...others(wishes, uri), uri])]],
-  ['resources/unsubscribe', ['uri', (wishes, uri) => withUris(wishes, others(wishes, uri))]],
-]);
-
+/** What a granted request makes of the wishes. */
 export type Wish = (wishes: SessionWishes) => SessionWishes;
 
-/** What becomes of the wishes once `message` has been granted; undefined for the many requests that are no wish. */
+/** Method -> the parameter it is about, and the wish it is. */
+const RULES: ReadonlyMap<string, readonly [parameter: string, wish: (value: string) => Wish]> = new Map([
+  ['logging/setLevel', ['level', (logLevel) => (wishes) => ({ ...wishes, logLevel })]],
+  ['resources/subscribe', ['uri', (uri) => (wishes) => withUris(wishes, [...others(wishes, uri), uri])]],
+  ['resources/unsubscribe', ['uri', (uri) => (wishes) => withUris(wishes, others(wishes, uri))]],
+]);
+
+/** Undefined for the many requests that are no wish. */
 export function wishOf({ method, bytes }: RequestMessage): Wish | undefined {
   const rule = RULES.get(method);
   if (rule === undefined) return undefined;
-  const [parameter, apply] = rule;
+  const [parameter, wish] = rule;
   const span = valueAt(bytes, ['params', parameter]);
   const value = span && textAt(bytes, span);
-  return value === undefined ? undefined : (wishes) => apply(wishes, value);
+  return value === undefined || value.length > LONGEST ? undefined : wish(value);
 }
 
-/** The requests that repeat them. */
-export function repeat({ logLevel, subscriptions }: SessionWishes): RequestMessage[] {
-  const again = (method: string, params: object) => readMessage(request('"fjmcp-broker"', method, params));
+/** The requests that lead from what a child was told to what it should know. */
+export function lead(told: SessionWishes, wanted: SessionWishes): RequestMessage[] {
+  const ask = (method: string, params: object) => readMessage(request('"fjmcp-broker"', method, params));
+  const { logLevel, subscriptions } = wanted;
+  const added = subscriptions.filter((uri) => !told.subscriptions.includes(uri));
+  const dropped = told.subscriptions.filter((uri) => !subscriptions.includes(uri));
   return [
-    ...(logLevel === null ? [] : [again('logging/setLevel', { level: logLevel })]),
-    ...subscriptions.map((uri) => again('resources/subscribe', { uri })),
+    ...(logLevel === null || logLevel === told.logLevel
+      ? []
+      : [ask('logging/setLevel', { level: logLevel })]),
+    ...added.map((uri) => ask('resources/subscribe', { uri })),
+    ...dropped.map((uri) => ask('resources/unsubscribe', { uri })),
   ].filter((message) => message.kind === 'request');
 }
 

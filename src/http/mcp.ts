@@ -67,6 +67,7 @@ export const TIMING: McpTiming = {
   resumeMs: 60 * SECOND,
 };
 const MAX_BATCH = 100;
+const MAX_INITIALIZE_BYTES = 64 * 1024;
 /** An id and the words around it. */
 const EVENT_FRAME_BYTES = 256;
 const ALLOW = { Allow: 'GET, POST, DELETE' };
@@ -124,7 +125,11 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
       const id = rawAt(body, message.id);
       // The probe of a modern client. It must cost no child: some servers exit at a request before initialize.
       if (message.method === 'server/discover') return refuse(404, ERRORS.unknownMethod, id);
-      if (message.method === 'initialize') return initialize(c, server, caller, message);
+      if (message.method === 'initialize') {
+        // It is kept as long as its session.
+        if (body.length > MAX_INITIALIZE_BYTES) return refuseTooLarge(MAX_INITIALIZE_BYTES);
+        return initialize(c, server, caller, message);
+      }
     }
     const session = await sessionOf(c, server, caller, message);
     return session instanceof Response ? session : relay(c, session, [message], 'single');

@@ -18,6 +18,7 @@ import { isAlive, until } from '../fixtures/until.js';
 
 const pidOf = async (client: Client): Promise<number> => (await client.call('whoami')).result.pid;
 const reasonOf = ({ error }: Answer) => error?.data?.reason;
+const isSubscription = ({ method }: { method: string }) => method === 'resources/subscribe';
 const count = (bridge: Bridge, event: string) =>
   bridge.events.filter((logged) => logged.event === event).length;
 
@@ -163,6 +164,27 @@ test('a child is replaced before its token ends, and the one that goes finishes 
   await client.post('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
   await held.catch(() => undefined);
   await until('the end of the old child', () => !isAlive(first));
+});
+
+test('a child that took over learns what its predecessor grants afterwards', async () => {
+  const tokens = { expiresAt: 0 };
+  await using at = await startAt({ upstream: () => access(tokens.expiresAt), limits: { requestMs: 1e9 } });
+  tokens.expiresAt = at.clock.now + 300_000;
+  const client = await connect(at.bridge.url);
+  const first = await pidOf(client);
+  const subscribed = client.call('resources/subscribe', { uri: 'file:///late', ms: 1500 }, 's');
+  await until('the call', () => at.bridge.sessions.counts.calls === 1);
+  tokens.expiresAt += 300_000;
+  at.pass(250_000);
+  await until('the takeover', async () => (await pidOf(client)) !== first);
+  assert.deepEqual((await subscribed).result, {});
+  await until('the end of the old child', () => !isAlive(first));
+  const { received } = (await client.call('received')).result;
+  const asked = received.map((line: string) => JSON.parse(line)).filter(isSubscription);
+  assert.deepEqual(
+    asked.map(({ params }: { params: object }) => params),
+    [{ uri: 'file:///late' }],
+  );
 });
 
 test('a token that has ended serves no new call', async () => {

@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { type Bridge, fixtureEntry, startBridge } from '../fixtures/bridge.js';
 import { BOTH, type Client, clientOf, connect, initializeBody, JSON_TYPE } from '../fixtures/client.js';
 
-const MAX = 64 * 1024;
+const MAX = 96 * 1024;
 const AUTH = { Authorization: 'Bearer ann.1' };
 const PING = '{"jsonrpc":"2.0","id":"ä","method":"ping"}';
 
@@ -88,6 +88,13 @@ test('a body over the limit is 413, announced or not', async () => {
     request.end();
   });
   assert.equal(status, 413);
+});
+
+test('an initialize that would be kept for the life of a session is small', async () => {
+  const capabilities = { experimental: { blob: 'x'.repeat(64 * 1024) } };
+  const response = await clientOf(bridge.url, AUTH).post(initializeBody('2025-11-25', capabilities));
+  assert.equal(response.status, 413);
+  assert.match(await response.text(), /65536 bytes/);
 });
 
 test('a chunked body within the limit is read', async () => {
