@@ -11,29 +11,31 @@ import { startServeStage } from '../support/serve.js';
 import { Writers } from '../support/writers.js';
 
 const SERVER = join(import.meta.dirname, '../fixtures/server.js');
+interface Line {
+  readonly method: string;
+  readonly params?: Readonly<Record<string, unknown>>;
+}
+
 const pidOf = async (client: Client): Promise<number> => (await client.call('whoami')).result.pid;
 
-for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-  test(`after ${signal} every session goes on, behind it a child that knows what was settled`, async () => {
-    await using stage = await startServeStage();
-    const broker = await stage.start();
-    const token = await stage.signIn('alice');
-    const [client, silent] = [await connect(stage.mcpUrl, token), await connect(stage.mcpUrl, token)];
-    await client.call('logging/setLevel', { level: 'debug' });
-    await client.call('resources/subscribe', { uri: 'file:///kept' });
-    await client.call('resources/subscribe', { uri: 'file:///left' });
-    await client.call('resources/unsubscribe', { uri: 'file:///left' });
-    const first = await pidOf(client);
+test('after SIGTERM or kill -9 every session goes on, behind it a child that knows what was settled', async () => {
+  await using stage = await startServeStage();
+  let broker = await stage.start();
+  const token = await stage.signIn('alice');
+  const [client, silent] = [await connect(stage.mcpUrl, token), await connect(stage.mcpUrl, token)];
+  await client.call('logging/setLevel', { level: 'debug' });
+  await client.call('resources/subscribe', { uri: 'file:///kept' });
+  await client.call('resources/subscribe', { uri: 'file:///left' });
+  await client.call('resources/unsubscribe', { uri: 'file:///left' });
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    const child = await pidOf(client);
     const end = await broker.kill(signal);
     assert.deepEqual(end, signal === 'SIGTERM' ? { code: 0, signal: null } : { code: null, signal });
-    await stage.start();
+    broker = await stage.start();
     const { received } = (await client.call('received')).result;
-    const lines = received.map((line: string) => JSON.parse(line));
+    const lines: Line[] = received.map((line: string) => JSON.parse(line));
     assert.deepEqual(
-      lines.map(({ method, params = {} }: { method: string; params?: Record<string, unknown> }) => [
-        method,
-        params.level ?? params.uri ?? params.protocolVersion,
-      ]),
+      lines.map(({ method, params = {} }) => [method, params.level ?? params.uri ?? params.protocolVersion]),
       [
         ['initialize', '2025-11-25'],
         ['notifications/initialized', undefined],
@@ -42,10 +44,10 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
         ['received', undefined],
       ],
     );
-    assert.notEqual(await pidOf(client), first);
+    assert.notEqual(await pidOf(client), child);
     assert.deepEqual((await silent.call('echo', { mine: 1 })).result, { mine: 1 });
-  });
-}
+  }
+});
 
 test('after a power cut amid writing, all that a client has learned of still holds', async () => {
   await using stage = await startServeStage();

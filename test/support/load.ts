@@ -10,6 +10,8 @@ export interface Tally {
   readonly failed: string[];
 }
 
+export const newTally = (): Tally => ({ answered: 0, stopping: 0, failed: [] });
+
 export interface LoadOptions {
   readonly url: string;
   readonly client: Pick<Client, 'headers'>;

@@ -26,7 +26,7 @@ export class Writers {
   readonly discovery: Discovery;
   readonly #writers: readonly Writer[];
   readonly #sessions: { session: string; token: string }[] = [];
-  #stopped = false;
+  #stopped: boolean = false;
 
   private constructor(discovery: Discovery, writers: readonly Writer[]) {
     this.discovery = discovery;
@@ -57,7 +57,7 @@ export class Writers {
       let learned = 0;
       const learn = () => {
         learned += 1;
-        if (onLearn(learned)) return;
+        if (this.#stopped || onLearn(learned)) return;
         this.#stopped = true;
         stop();
       };
@@ -69,20 +69,23 @@ export class Writers {
     });
   }
 
-  async #writeOn(writer: Writer, mcpUrl: string, learn: () => void): Promise<void> {
+  async #writeOn(writer: Writer, mcpUrl: string, learn: () => void): Promise<never> {
     for (;;) {
       const { access } = writer;
-      const { sessionId } = await connect(mcpUrl, access);
-      if (this.#stopped) return;
+      const { sessionId } = await this.#heard(connect(mcpUrl, access));
       this.#sessions.push({ session: sessionId, token: access });
       learn();
-      if (this.#stopped) return;
-      const tokens = await refresh(this.discovery, writer.client, writer.refreshToken);
-      if (this.#stopped) return;
+      const tokens = await this.#heard(refresh(this.discovery, writer.client, writer.refreshToken));
       writer.access = tokens.access_token;
       writer.refreshToken = tokens.refresh_token ?? '';
       learn();
-      if (this.#stopped) return;
     }
+  }
+
+  /** What comes after the stop is not heard any more. */
+  async #heard<T>(answer: Promise<T>): Promise<T> {
+    const value = await answer;
+    if (this.#stopped) throw new Error('stopped');
+    return value;
   }
 }
