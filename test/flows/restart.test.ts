@@ -5,10 +5,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Client, clientOf, connect } from '../fixtures/client.js';
 import { isAlive } from '../fixtures/until.js';
-import { refresh } from '../support/oauth-client.js';
 import { descendantsOf, survivorsOf } from '../support/processes.js';
 import { startServeStage } from '../support/serve.js';
-import { Writers } from '../support/writers.js';
+import { type KnownSession, Writers } from '../support/writers.js';
 
 const SERVER = join(import.meta.dirname, '../fixtures/server.js');
 interface Line {
@@ -60,7 +59,7 @@ test('after a power cut amid writing, all that a client has learned of still hol
   });
   // Not one step further: what a disk would hold if the power went now.
   process.kill(broker.pid, 'SIGSTOP');
-  const { sessions, refreshTokens } = writers.known;
+  const { sessions } = writers;
   const database = join(stage.folder, 'after', 'broker.db');
   mkdirSync(join(stage.folder, 'after'));
   for (const end of ['', '-wal', '-shm']) copyFileSync(stage.database + end, database + end);
@@ -70,12 +69,12 @@ test('after a power cut amid writing, all that a client has learned of still hol
   truncateSync(`${database}-wal`, safeBytes + Math.floor((size - safeBytes) / 2));
   await broker.kill('SIGKILL');
   await stage.start({ BROKER_DATABASE: database });
-  const clientIn = ({ session, token }: { session: string; token: string }) =>
+  const clientIn = ({ session, token }: KnownSession) =>
     clientOf(stage.mcpUrl, { Authorization: `Bearer ${token}`, 'Mcp-Session-Id': session });
   for (const each of sessions) assert.deepEqual((await clientIn(each).call('ping')).result, {});
   const last = sessions.at(-1) ?? assert.fail();
   assert.deepEqual((await clientIn(last).call('echo', { mine: 1 })).result, { mine: 1 });
-  for (const { client, token } of refreshTokens) await refresh(writers.discovery, client, token);
+  await writers.refreshAll();
 });
 
 test('children that neither the broker nor its guardian could end are ended by the next broker', {

@@ -17,15 +17,15 @@ interface Writer {
   refreshToken: string;
 }
 
-export interface Known {
-  readonly sessions: readonly { readonly session: string; readonly token: string }[];
-  readonly refreshTokens: readonly { readonly client: RegisteredClient; readonly token: string }[];
+export interface KnownSession {
+  readonly session: string;
+  readonly token: string;
 }
 
 export class Writers {
   readonly discovery: Discovery;
   readonly #writers: readonly Writer[];
-  readonly #sessions: { session: string; token: string }[] = [];
+  readonly #sessions: KnownSession[] = [];
   #stopped: boolean = false;
 
   private constructor(discovery: Discovery, writers: readonly Writer[]) {
@@ -45,14 +45,23 @@ export class Writers {
     return new Writers(discovery, writers);
   }
 
-  /** What they have heard of by now. */
-  get known(): Known {
-    const refreshTokens = this.#writers.map(({ client, refreshToken }) => ({ client, token: refreshToken }));
-    return { sessions: [...this.#sessions], refreshTokens };
+  /** The sessions that they have heard of by now. */
+  get sessions(): readonly KnownSession[] {
+    return [...this.#sessions];
+  }
+
+  /** Each gets a new pair for the last refresh token that it knows, and goes on from there. */
+  async refreshAll(): Promise<void> {
+    for (const writer of this.#writers) {
+      const tokens = await refresh(this.discovery, writer.client, writer.refreshToken);
+      writer.access = tokens.access_token;
+      writer.refreshToken = tokens.refresh_token ?? '';
+    }
   }
 
   /** Settles when `onLearn` is false for the first time, in that moment; what is on its way then is not waited for. */
   write(mcpUrl: string, onLearn: (known: number) => boolean): Promise<void> {
+    this.#stopped = false;
     return new Promise((stop, fail) => {
       let learned = 0;
       const learn = () => {
