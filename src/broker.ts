@@ -1,6 +1,7 @@
 /** The composition root: builds each object once, hands each what it needs, and closes all of it in reverse order. */
 import { Containment, type ContainmentOptions, describeLimits } from './backend/containment.js';
 import { isLaunchFault, resolveCommand, type UpstreamSource } from './backend/launch.js';
+import { endOrphans } from './backend/orphans.js';
 import { countingObserver, gaugeSessions } from './backend/session-metrics.js';
 import { Sessions } from './backend/sessions.js';
 import { type Clock, MINUTE, SECOND } from './base/clock.js';
@@ -40,6 +41,8 @@ export interface Edge {
   readonly log?: Log;
   /** Instead of the internet, for what strangers make us fetch. */
   readonly network?: PublicNetwork;
+  /** Asked to end before it listens, it takes no request: whoever waits at the socket waits for the next broker. */
+  readonly stop?: AbortSignal;
 }
 
 export interface Broker extends AsyncDisposable {
@@ -74,6 +77,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
   try {
     keep(await holdDatabase(config.database, log));
     const store = keep(openStore(config.database));
+    const rollFile = config.database === ':memory:' ? undefined : `${config.database}.children`;
     const metrics = createMetrics({ ofProcess: config.metricsListen !== undefined });
     const readiness = createReadiness({ store, draining: stop.signal, now, log });
     const keys = new KeyRing(secrets.encryptionKeys, random);
@@ -143,6 +147,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       log,
     });
     const containment = await openContainment(config, log);
+    await endOrphans(rollFile, containment, log);
     reportMissingCommands(config, log);
     await reportLostKeys(store, keys, log);
     const sessions = keep(
@@ -159,6 +164,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
           maxMessageBytes: limits.maxMessageBytes,
         },
         containment,
+        rollFile,
         observer: countingObserver(metrics, names),
         path: config.path,
         lang: config.lang,
@@ -234,6 +240,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
         return server.drain(limits.drainSeconds * SECOND);
       },
     });
+    edge.stop?.throwIfAborted();
     log.info('broker.ready', {
       publicUrl,
       listen: config.listen,

@@ -67,14 +67,15 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 async function serve(): Promise<number> {
-  const stopped = signalled();
+  const stop = new AbortController();
+  const stopped = signalled().then(() => stop.abort());
   const loaded = loadConfig(process.env, readFile);
   if ('problems' in loaded) {
     process.stderr.write(`The configuration has ${loaded.problems.length} problem(s):\n`);
     for (const problem of loaded.problems) process.stderr.write(`  ${problem}\n`);
     return EXIT.usage;
   }
-  const starting = startBroker(loaded, { now: Date.now, random: randomBytes });
+  const starting = startBroker(loaded, { now: Date.now, random: randomBytes, stop: stop.signal });
   // A start that waits for Forgejo must not hold up a stop.
   const broker = await Promise.race([starting, stopped.then(() => undefined)]);
   if (broker === undefined) return EXIT.ok;

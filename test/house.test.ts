@@ -45,6 +45,7 @@ const MAY_USE_OF_PROCESS: Readonly<Record<string, 'all' | readonly string[]>> = 
   'demo/mcp-server.ts': 'all',
   // To signal a process group.
   'backend/child.ts': ['kill'],
+  'backend/orphans.ts': ['kill'],
   // What the runtime can load is no setting.
   'store/sqlite.ts': ['versions'],
 };

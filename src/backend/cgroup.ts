@@ -8,6 +8,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   writeFileSync,
 } from 'node:fs';
@@ -84,6 +85,7 @@ export function divide({ folder, controllers }: Delegated): Cgroups | NotDelegat
 /** Of 1 to 10000, the default is 100: under load the broker gets ten times what one child gets. */
 const BROKER_CPU_WEIGHT = 500;
 const CHILD_CPU_WEIGHT = 50;
+const CHILD_PREFIX = 'child-';
 /** A killed process leaves its cgroup when it is reaped. */
 const REMOVE_TRIES = 50;
 const REMOVE_EVERY_MS = 20;
@@ -98,7 +100,7 @@ export class Cgroups {
   }
 
   create(limits: ChildLimits): Cgroup {
-    const folder = mkdtempSync(join(this.#folder, 'child-'));
+    const folder = mkdtempSync(join(this.#folder, CHILD_PREFIX));
     for (const controller of this.controllers) {
       for (const [name, value] of Object.entries(valuesOf(controller, limits)))
         writeFileSync(join(folder, name), value);
@@ -107,6 +109,18 @@ export class Cgroups {
     const swap = join(folder, 'memory.swap.max');
     if (existsSync(swap)) writeFileSync(swap, '0');
     return new Cgroup(folder);
+  }
+
+  /** Ends what a former life left here: ours is the only broker in this cgroup. Gives the processes that it killed. */
+  async endFormer(): Promise<readonly number[]> {
+    const names = readdirSync(this.#folder).filter((name) => name.startsWith(CHILD_PREFIX));
+    const ends = names.map(async (name) => {
+      const cgroup = new Cgroup(join(this.#folder, name));
+      const { processes } = cgroup;
+      await cgroup.end();
+      return processes;
+    });
+    return (await Promise.all(ends)).flat();
   }
 }
 
@@ -119,6 +133,10 @@ export class Cgroup {
 
   get procs(): string {
     return join(this.#folder, 'cgroup.procs');
+  }
+
+  get processes(): readonly number[] {
+    return readText(this.procs).split('\n').filter(Boolean).map(Number);
   }
 
   /** How many processes the kernel has killed because the memory was used up. */

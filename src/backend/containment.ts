@@ -99,6 +99,11 @@ export class Containment {
       : new Containment(options, { sandbox, cgroup }, cgroups);
   }
 
+  /** Ends what a former life left in cgroups of ours, wherever it hid; gives the processes that it killed. */
+  async endFormer(): Promise<readonly number[]> {
+    return (await this.#cgroups?.endFormer()) ?? [];
+  }
+
   /** `folder` is private, and the children's. */
   place(folder: string): Place {
     const { limits } = this.#options;

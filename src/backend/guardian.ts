@@ -1,10 +1,12 @@
 /**
  * No child survives the broker, not even `kill -9` of it. One tiny shell holds the other end of a pipe; when the broker
- * is gone the pipe ends, and the shell kills every process group still on its list. POSIX sh only, no native code.
+ * is gone the pipe ends, and the shell kills every process group still on its list. POSIX sh only, no native code. For the
+ * case that both are killed the list is on file as well (`orphans.ts`).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { Socket } from 'node:net';
 import type { Log } from '../base/log.js';
+import type { Roll } from './orphans.js';
 
 /**
  * Reads `+pgid` and `-pgid`. Ignores the signals a terminal or a service manager sends to the whole group: it must
@@ -32,22 +34,26 @@ export class Guardian implements AsyncDisposable {
   readonly #groups = new Set<number>();
   readonly #folder: string;
   readonly #log: Log;
+  readonly #roll: Roll | undefined;
   #state: { is: 'watching'; shell: ChildProcess } | { is: 'down'; retry: NodeJS.Timeout } | { is: 'closed' };
 
-  constructor(folder: string, log: Log) {
+  constructor(folder: string, log: Log, roll?: Roll) {
     this.#folder = folder;
     this.#log = log;
+    this.#roll = roll;
     this.#state = { is: 'watching', shell: this.#start() };
   }
 
   watch(group: number): void {
     this.#groups.add(group);
     this.#tell(`+${group}\n`);
+    this.#roll?.add(group);
   }
 
   release(group: number): void {
     this.#groups.delete(group);
     this.#tell(`-${group}\n`);
+    this.#roll?.remove(group);
   }
 
   /** Ends the shell; it kills what is still on its list, so this comes after the children. */

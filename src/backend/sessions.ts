@@ -43,6 +43,8 @@ export interface SessionsOptions {
   readonly random: Randomness;
   readonly log: Log;
   readonly grace?: StopGrace;
+  /** See `SpawnerOptions`. */
+  readonly rollFile?: string | undefined;
   readonly observer?: SessionObserver;
 }
 

@@ -21,6 +21,7 @@ import {
   type ServerEntry,
   type UpstreamAccess,
 } from './launch.js';
+import { FOLDER_PREFIX, Roll } from './orphans.js';
 import { createPieceRedactor, createRedactor } from './redact.js';
 import { StderrLog } from './stderr.js';
 
@@ -31,6 +32,8 @@ export interface SpawnerOptions {
   readonly containment: Containment;
   readonly maxMessageBytes: number;
   readonly grace?: StopGrace | undefined;
+  /** Where the children that run are written down, for the broker that comes after this one. */
+  readonly rollFile?: string | undefined;
   readonly now: Clock;
   readonly log: Log;
 }
@@ -45,13 +48,14 @@ export interface ChildListener {
 
 export class Spawner implements AsyncDisposable {
   readonly #options: SpawnerOptions;
-  readonly #folder = mkdtempSync(join(tmpdir(), 'fjmcp-'));
+  readonly #folder = mkdtempSync(join(tmpdir(), FOLDER_PREFIX));
   readonly #guardian: Guardian;
   readonly #clearing = new Set<Promise<void>>();
 
   constructor(options: SpawnerOptions) {
     this.#options = options;
-    this.#guardian = new Guardian(this.#folder, options.log);
+    const { rollFile, log } = options;
+    this.#guardian = new Guardian(this.#folder, log, new Roll(rollFile, this.#folder, log));
   }
 
   start(entry: ServerEntry, access: UpstreamAccess, listener: ChildListener): Child | LaunchFault {

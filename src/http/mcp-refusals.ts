@@ -14,6 +14,11 @@ export function refuse(
   });
 }
 
+/** Of a broker that ends: the session lives on in the next one, which is found over another connection. */
+export function refuseStopping(id?: RawJson): Response {
+  return refuse(503, ERRORS.stopping, id, { 'Retry-After': '1', Connection: 'close' });
+}
+
 export function refuseInvalid({ id, why }: { id?: RawJson | undefined; why: string }): Response {
   return refuse(400, { ...ERRORS.invalid, message: `${ERRORS.invalid.message}: ${why}` }, id);
 }

@@ -26,7 +26,14 @@ import {
 } from '../mcp/protocol.js';
 import { type AnswerForm, PostAnswer, type PostAnswerOptions } from './mcp-answers.js';
 import { Bodies } from './mcp-body.js';
-import { accepted, refuse, refuseInvalid, refuseTooLarge, refuseVersion } from './mcp-refusals.js';
+import {
+  accepted,
+  refuse,
+  refuseInvalid,
+  refuseStopping,
+  refuseTooLarge,
+  refuseVersion,
+} from './mcp-refusals.js';
 import { SessionStreams } from './mcp-resume.js';
 import { EVENT_STREAM_HEADERS, EventStream } from './mcp-stream.js';
 import { Unread } from './mcp-unread.js';
@@ -159,7 +166,13 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     return relay(c, session, messages, 'batch');
   }
 
-  function initialize(c: McpContext, server: string, caller: Caller, message: RequestMessage): PostAnswer {
+  function initialize(
+    c: McpContext,
+    server: string,
+    caller: Caller,
+    message: RequestMessage,
+  ): PostAnswer | Response {
+    if (sessions.isClosed) return refuseStopping(rawAt(message.bytes, message.id));
     const answer = answerTo(c, {
       expected: 1,
       form: 'single',
@@ -247,6 +260,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
       return isInitialized ? accepted() : refuse(400, ERRORS.noSession, id);
     }
     const session = await sessions.find(name, caller, server);
+    if (sessions.isClosed) return refuseStopping(id);
     if (session === undefined) return refuse(404, ERRORS.unknownSession, id);
     if (version !== undefined && !LEGACY_VERSIONS.includes(version)) return refuseVersion(version, id);
     return session;

@@ -29,6 +29,7 @@ export const ERRORS = {
   tooManyBodies: { code: -32000, message: 'Too many bytes of requests at once. Try again in a moment.' },
   wrongHttpMethod: { code: -32000, message: 'Method not allowed' },
   noSession: { code: -32000, message: 'Bad Request: Mcp-Session-Id header is required' },
+  stopping: { code: -32000, message: 'The broker is restarting. Try again in a moment.' },
   unknownSession: { code: -32001, message: 'Session not found' },
   unknownServer: { code: -32000, message: 'Not found: no such MCP server' },
   unsupportedVersion: { code: -32022, message: 'Unsupported protocol version' },

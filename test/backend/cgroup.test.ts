@@ -100,3 +100,22 @@ test('the end of a cgroup takes all processes that ever began in it, and leaves 
   assert.ok(!existsSync(cgroup.procs));
   rmdirSync(folder);
 });
+
+test('what a former life left in its cgroups is ended at the start, empty ones are removed, others stay', {
+  skip: real === undefined && 'this takes root and a cgroup v2',
+}, async () => {
+  const folder = mkdtempSync(join(real ?? '', 'fjmcp-test-'));
+  const former = new Cgroups(folder, []);
+  const [full, empty, own] = [former.create(LIMITS), former.create(LIMITS), join(folder, 'broker')];
+  mkdirSync(own);
+  const plan = { command: '/bin/sh', args: ['-c', 'echo ready; exec sleep 600'], env: {}, cwd: '/' };
+  const { command, args } = entered(plan, { procs: full.procs });
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(child.stdout, 'data');
+  const ended = once(child, 'exit');
+  assert.deepEqual(await new Cgroups(folder, []).endFormer(), [child.pid]);
+  assert.deepEqual(await ended, [null, 'SIGKILL']);
+  assert.deepEqual([full.procs, empty.procs, own].map(existsSync), [false, false, true]);
+  rmdirSync(own);
+  rmdirSync(folder);
+});

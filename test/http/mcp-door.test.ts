@@ -3,7 +3,15 @@ import assert from 'node:assert/strict';
 import { request as httpRequest } from 'node:http';
 import { after, before, test } from 'node:test';
 import { type Bridge, fixtureEntry, startBridge } from '../fixtures/bridge.js';
-import { BOTH, type Client, clientOf, connect, initializeBody, JSON_TYPE } from '../fixtures/client.js';
+import {
+  BOTH,
+  type Client,
+  clientOf,
+  connect,
+  initializeBody,
+  JSON_TYPE,
+  jsonOf,
+} from '../fixtures/client.js';
 
 const MAX = 96 * 1024;
 const AUTH = { Authorization: 'Bearer ann.1' };
@@ -180,6 +188,27 @@ test('no session is 400, a session that is not there is 404', async () => {
   assert.deepEqual(await refusal(await bare.get(unknown)), gone);
   assert.deepEqual(await refusal(await send('DELETE', { ...AUTH, ...unknown })), gone);
   assert.equal((await refusal(await send('DELETE', AUTH))).status, 400);
+});
+
+test('a broker that ends says no session is gone: every request is 503, to be tried again over another connection', async () => {
+  await using ending = await startBridge();
+  const client = await connect(ending.url);
+  const stranger = clientOf(ending.url, { ...client.headers, 'Mcp-Session-Id': 'se_unknown' });
+  const { 'Mcp-Session-Id': _, ...headers } = client.headers;
+  await ending.sessions[Symbol.asyncDispose]();
+  for (const [what, response] of [
+    ['a request', await client.post('{"jsonrpc":"2.0","id":1,"method":"echo","params":{}}')],
+    ['a notification', await client.post('{"jsonrpc":"2.0","method":"notifications/initialized"}')],
+    ['a stream', await client.get()],
+    ['an end', await fetch(ending.url, { method: 'DELETE', headers: client.headers })],
+    ['a session that nobody knows', await stranger.post('{"jsonrpc":"2.0","id":1,"method":"ping"}')],
+    ['a new session', await clientOf(ending.url, headers).post(initializeBody())],
+  ] as const) {
+    assert.equal(response.status, 503, what);
+    assert.equal(response.headers.get('retry-after'), '1', what);
+    assert.equal(response.headers.get('connection'), 'close', what);
+    assert.match((await jsonOf(response)).error.message, /restarting/, what);
+  }
 });
 
 test('a session is of one user, one grant and one server', async () => {
