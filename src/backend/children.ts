@@ -110,7 +110,11 @@ export class Children {
 
   /** Brings up the next child while the present one serves; a bit later when that has just failed. */
   renew(now: number): void {
-    if (now >= this.#renewalAt) this.#apply({ is: 'renewal' });
+    const run = this.#servingRun;
+    if (run === undefined || now < this.#renewalAt) return;
+    // Two at a time are enough: one that finishes what it has is waited for, as long as there is time.
+    const isUrgent = now >= (run.freshUntil + run.tokenExpiresAt) / 2;
+    if (isUrgent || this.#lives.leaving.length === 0) this.#apply({ is: 'renewal' });
   }
 
   /** Only when no call is in flight. */
