@@ -1,6 +1,6 @@
 /** The composition root: builds each object once, hands each what it needs, and closes all of it in reverse order. */
 import { Containment, type ContainmentOptions, describeLimits } from './backend/containment.js';
-import { isLaunchFault, resolveCommand, type UpstreamSource } from './backend/launch.js';
+import { isLaunchFault, resolveCommand, type UpstreamFault, type UpstreamSource } from './backend/launch.js';
 import { endOrphans } from './backend/orphans.js';
 import { countingObserver, gaugeSessions } from './backend/session-metrics.js';
 import { Sessions } from './backend/sessions.js';
@@ -16,15 +16,16 @@ import { bearerAuthentication } from './http/bearer.js';
 import { createReadiness, privateApp } from './http/health.js';
 import { mcpRoutes } from './http/mcp.js';
 import { type HttpServer, listenHttp } from './http/server.js';
-import { Credentials } from './identity/credentials.js';
+import { Credentials, freshUntil } from './identity/credentials.js';
 import { createForgejo } from './identity/forgejo.js';
 import { KeyRing } from './identity/sealing.js';
+import { Unsaved } from './identity/unsaved.js';
 import { createAudit } from './oauth/audit.js';
 import { ClientAssertions } from './oauth/client-assertions.js';
 import { ClientDocuments } from './oauth/client-documents.js';
 import { ClientRegistry } from './oauth/client-registry.js';
 import { FetchPlaces } from './oauth/fetch-places.js';
-import { type IdentityProvider, isIdentityFault } from './oauth/identity.js';
+import { type IdentityFault, type IdentityProvider, isIdentityFault } from './oauth/identity.js';
 import { PendingAuthorizations } from './oauth/pending.js';
 import type { CredentialStore } from './oauth/ports.js';
 import { SignIn } from './oauth/sign-in.js';
@@ -54,6 +55,7 @@ export interface Broker extends AsyncDisposable {
 export class StartProblem extends Error {}
 
 const UPSTREAM_TIMEOUT_MS = 10 * SECOND;
+const UPSTREAM_TOKEN_TIMEOUT_MS = MINUTE;
 const MAX_PENDING = 10_000;
 /** How long a stop waits for answers on their way. */
 const FLUSH_MS = 2 * SECOND;
@@ -83,15 +85,21 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     const keys = new KeyRing(secrets.encryptionKeys, random);
     const identity = openForgejo({ config, secrets }, now, log);
     await checkUpstream(identity, log);
+    const audit = createAudit({ store, log, now, random });
+    const unsaved = keep(new Unsaved({ store, identity, keys, now, log }));
     const credentials = keep(
       new Credentials({
         store,
         identity,
         keys,
+        unsaved,
         // After the request that found it out has had its own answer.
-        onSignedOut: (user) => setImmediate(() => sessions.closeWhere(({ userId }) => userId === user)),
+        onSignedOut: (user, fault) =>
+          setImmediate(() => sessions.closeWhere(({ userId }) => userId === user, upstreamFault(fault))),
+        audit,
         metrics,
         now,
+        random,
         log,
       }),
     );
@@ -100,7 +108,6 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       origin: publicUrl,
       endpoints: [`${publicUrl}/mcp`, ...names.map((name) => `${publicUrl}/mcp/${name}`)],
     };
-    const audit = createAudit({ store, log, now, random });
     const named = typeof config.clientDocuments === 'string' ? [] : config.clientDocuments;
     const places = new FetchPlaces({ fetch: publicFetch(edge.network, named), now, log });
     const documents = new ClientDocuments({
@@ -142,7 +149,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       audit,
       pending,
       identity,
-      credentials,
+      credentials: unsaved,
       random,
       log,
     });
@@ -219,7 +226,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       return sessions.closeGone((grants) => store.missingGrants(grants));
     });
     repeat(MINUTE, stop.signal, log, () => sessions.save());
-    repeat(MINUTE, stop.signal, log, () => credentials.settle());
+    repeat(MINUTE, stop.signal, log, () => unsaved.settle());
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));
     repeat(60 * MINUTE, stop.signal, log, () => sessions.sweep());
     if (config.metricsListen !== undefined) {
@@ -263,6 +270,7 @@ export function openForgejo({ config, secrets }: LoadedConfig, now: Clock, log: 
     allowedUsers: config.allowedUsers,
     allowedOrgs: config.allowedOrgs,
     timeoutMs: UPSTREAM_TIMEOUT_MS,
+    tokenTimeoutMs: UPSTREAM_TOKEN_TIMEOUT_MS,
     now,
     log,
   });
@@ -348,32 +356,41 @@ function reportMissingCommands({ servers, path }: LoadedConfig['config'], log: L
 function upstreamSource(credentials: Credentials, url: string): UpstreamSource {
   return async (userId) => {
     const fresh = await credentials.fresh(userId);
-    if (!isIdentityFault(fresh)) {
-      const { tokens, identity } = fresh;
+    if (isIdentityFault(fresh)) return upstreamFault(fresh);
+    const { tokens, identity } = fresh;
+    return {
+      token: tokens.access,
+      expiresAt: tokens.expiresAt,
+      freshUntil: freshUntil(tokens),
+      user: { id: identity.subject, login: identity.login },
+      url,
+    };
+  };
+}
+
+function upstreamFault({ kind, retryAfterMs }: IdentityFault): UpstreamFault {
+  const retryAfterSeconds = retryAfterMs && Math.ceil(retryAfterMs / SECOND);
+  switch (kind) {
+    case 'barred':
+    case 'not_allowed':
+      return { fault: 'barred', message: 'Forgejo does not let this account in.' };
+    case 'signed_out':
+    case 'denied':
+    case 'scope_conflict':
+      return { fault: 'signed-out', message: 'The sign-in at Forgejo has ended. Sign in again.' };
+    case 'unreachable': {
+      const when = retryAfterSeconds === undefined ? 'later' : `in ${retryAfterSeconds} s`;
       return {
-        token: tokens.access,
-        expiresAt: tokens.expiresAt,
-        user: { id: identity.subject, login: identity.login },
-        url,
+        fault: 'unreachable',
+        message: `Forgejo does not answer. Try again ${when}.`,
+        retryAfterSeconds,
       };
     }
-    switch (fresh.kind) {
-      case 'barred':
-      case 'not_allowed':
-        return { fault: 'barred', message: 'Forgejo does not let this account in.' };
-      case 'signed_out':
-      case 'denied':
-      case 'scope_conflict':
-        return { fault: 'signed-out', message: 'The sign-in at Forgejo has ended. Sign in again.' };
-      case 'unreachable':
-        return { fault: 'unreachable', message: 'Forgejo does not answer. Try again later.' };
-      case 'misconfigured':
-        return {
-          fault: 'unreachable',
-          message: 'Forgejo refuses this broker. Its operator finds why in the log.',
-        };
+    case 'misconfigured': {
+      const message = 'Forgejo refuses this broker. Its operator finds why in the log.';
+      return { fault: 'unreachable', message, retryAfterSeconds };
     }
-  };
+  }
 }
 
 function repeat(everyMs: number, signal: AbortSignal, log: Log, task: () => unknown): void {

@@ -2,14 +2,14 @@
  * The children of one session, as `lives.ts` decides: started, greeted, handed what waited, and stopped. Whatever is
  * started here is stopped here.
  */
-import { type Clock, MINUTE, SECOND } from '../base/clock.js';
+import { type Clock, SECOND } from '../base/clock.js';
 import { describeError, type Log } from '../base/log.js';
 import type { RpcError } from '../mcp/protocol.js';
 import type { Drain } from './calls.js';
 import type { ChildEnd } from './child.js';
 import { afterCrash, NO_CRASHES } from './crashes.js';
 import * as failures from './failures.js';
-import { allOf, type Life, type LifeEvent, type LifeState, NO_LIFE, step } from './lives.js';
+import { type Life, type LifeEvent, type LifeState, NO_LIFE, step } from './lives.js';
 
 /** The way to a child. */
 export interface Link {
@@ -26,6 +26,14 @@ export interface LinkEvents {
 export interface Launched {
   readonly child: Link;
   readonly tokenExpiresAt: number;
+  /** From then on the next child is called for. */
+  readonly freshUntil: number;
+}
+
+/** What the session has already, when another child is to be started. */
+export interface Predecessor {
+  /** The latest end of a token that one of its children has. */
+  readonly tokenExpiresAt: number;
 }
 
 export interface ChildrenOptions {
@@ -33,8 +41,7 @@ export interface ChildrenOptions {
   readonly log: Log;
   readonly maxQueuedLines: number;
   readonly maxQueuedBytes: number;
-  /** `takesOver`: the session has a child already, so a full house is no reason to refuse. */
-  readonly launch: (takesOver: boolean, events: LinkEvents) => Promise<Launched | RpcError>;
+  readonly launch: (before: Predecessor | undefined, events: LinkEvents) => Promise<Launched | RpcError>;
   /** Tells a new child what the conversation has settled; or why it cannot serve. */
   readonly greet: (life: Life, child: Link) => Promise<RpcError | undefined>;
   readonly hear: (life: Life, line: Buffer) => Drain;
@@ -50,12 +57,11 @@ interface Run {
   child: Link | undefined;
   readonly startedAt: number;
   tokenExpiresAt: number;
+  freshUntil: number;
   /** Lines for a child that does not serve yet. */
   waiting: Buffer[] | undefined;
 }
 
-/** A token this close to its end calls for the next child; a short-lived one works for two thirds of its life. */
-const TOKEN_MARGIN_MS = MINUTE;
 const RENEWAL_RETRY_MS = 5 * SECOND;
 
 export class Children {
@@ -91,21 +97,24 @@ export class Children {
       const wait = this.#crashes.retryAt - now;
       if (wait > 0) return failures.childKeepsEnding(Math.ceil(wait / SECOND));
       this.#apply({ is: 'needed' });
-    } else if (this.#tokenLeft(now).ms <= 0) {
+    } else if (now >= (this.#servingRun?.tokenExpiresAt ?? Number.POSITIVE_INFINITY)) {
       this.#apply({ is: 'lapse' });
     }
     return this.serving ?? failures.sessionClosed;
   }
 
-  /** Whether the token of the child that serves is about to end. */
+  /** Whether the token of the child that serves is one to be replaced. */
   isEnding(now: number): boolean {
-    const { ms, margin } = this.#tokenLeft(now);
-    return ms < margin;
+    return now >= (this.#servingRun?.freshUntil ?? Number.POSITIVE_INFINITY);
   }
 
   /** Brings up the next child while the present one serves; a bit later when that has just failed. */
   renew(now: number): void {
-    if (now >= this.#renewalAt) this.#apply({ is: 'renewal' });
+    const run = this.#servingRun;
+    if (run === undefined || now < this.#renewalAt) return;
+    // Two at a time are enough: one that finishes what it has is waited for, as long as there is time.
+    const isUrgent = now >= (run.freshUntil + run.tokenExpiresAt) / 2;
+    if (isUrgent || this.#lives.leaving.length === 0) this.#apply({ is: 'renewal' });
   }
 
   /** Only when no call is in flight. */
@@ -144,7 +153,8 @@ export class Children {
 
   #start(life: Life): void {
     const startedAt = this.#options.now();
-    const run: Run = { child: undefined, startedAt, tokenExpiresAt: Number.POSITIVE_INFINITY, waiting: [] };
+    const never = Number.POSITIVE_INFINITY;
+    const run: Run = { child: undefined, startedAt, tokenExpiresAt: never, freshUntil: never, waiting: [] };
     this.#runs.set(life, run);
     this.#bringUp(life, run).then(
       (error) => (error === undefined ? this.#apply({ is: 'up', life }) : this.#down(life, error)),
@@ -156,7 +166,7 @@ export class Children {
   }
 
   async #bringUp(life: Life, run: Run): Promise<RpcError | undefined> {
-    const launched = await this.#options.launch(allOf(this.#lives).length > 1, {
+    const launched = await this.#options.launch(this.#predecessorOf(life), {
       onLine: (line) => (this.#runs.has(life) ? this.#options.hear(life, line) : undefined),
       onEnd: (end) => this.#ended(life, end),
     });
@@ -167,6 +177,7 @@ export class Children {
     }
     run.child = launched.child;
     run.tokenExpiresAt = launched.tokenExpiresAt;
+    run.freshUntil = launched.freshUntil;
     return this.#options.greet(life, launched.child);
   }
 
@@ -200,12 +211,13 @@ export class Children {
     void child?.stop(why);
   }
 
-  /** Of the child that serves; no end when there is none. */
-  #tokenLeft(now: number): { readonly ms: number; readonly margin: number } {
-    const run = this.serving === undefined ? undefined : this.#runs.get(this.serving);
-    if (run === undefined) return { ms: Number.POSITIVE_INFINITY, margin: 0 };
-    const { tokenExpiresAt, startedAt } = run;
-    return { ms: tokenExpiresAt - now, margin: Math.min(TOKEN_MARGIN_MS, (tokenExpiresAt - startedAt) / 3) };
+  get #servingRun(): Run | undefined {
+    return this.serving === undefined ? undefined : this.#runs.get(this.serving);
+  }
+
+  #predecessorOf(life: Life): Predecessor | undefined {
+    const ends = [...this.#runs].filter(([other]) => other !== life).map(([, run]) => run.tokenExpiresAt);
+    return ends.length === 0 ? undefined : { tokenExpiresAt: Math.max(...ends) };
   }
 
   /** What waits for a child that is starting is bounded like what waits for one that does not read. */

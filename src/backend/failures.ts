@@ -47,7 +47,14 @@ export const handshakeRefused = failure(
 export const launchRefused = (fault: LaunchFault): RpcError =>
   failure('launch-refused', `The MCP server could not be started: ${fault.launchFault}`);
 
-export const upstreamFailed = (fault: UpstreamFault): RpcError => failure(fault.fault, fault.message);
+export const upstreamFailed = ({ fault, message, retryAfterSeconds }: UpstreamFault): RpcError => ({
+  code: -32603,
+  message,
+  data: { reason: fault, ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }) },
+});
+
+/** Nobody is told: the child that has the token goes on. */
+export const noFresherToken = failure('unreachable', 'Forgejo has no fresher token at the moment.');
 
 export const timedOut = (ms: number): RpcError =>
   failure(

@@ -20,6 +20,8 @@ export interface UpstreamAccess {
   readonly token: Secret;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
+  /** From then on there may be a newer one, which is better to begin with. */
+  readonly freshUntil: number;
   readonly user: { readonly id: string; readonly login: string };
   readonly url: string;
 }
@@ -27,6 +29,7 @@ export interface UpstreamAccess {
 export interface UpstreamFault {
   readonly fault: 'signed-out' | 'barred' | 'unreachable';
   readonly message: string;
+  readonly retryAfterSeconds?: number | undefined;
 }
 
 export type UpstreamSource = (userId: UserId) => Promise<UpstreamAccess | UpstreamFault>;

@@ -17,7 +17,7 @@ import {
 } from '../mcp/message.js';
 import { errorAnswer, notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
-import { Children, type Launched, type Link, type LinkEvents } from './children.js';
+import { Children, type Launched, type Link, type LinkEvents, type Predecessor } from './children.js';
 import { Dialogue } from './dialogue.js';
 import * as failures from './failures.js';
 import { agree, type Handshake, mayBeAsked, recall, underOurId } from './handshake.js';
@@ -34,8 +34,7 @@ export interface SessionHost {
   readonly observer: SessionObserver;
   readonly requestMs: number;
   readonly maxQueuedBytes: number;
-  /** `takesOver`: the session has a child already, so a full house is no reason to refuse. */
-  launch(session: Session, takesOver: boolean, events: LinkEvents): Promise<Launched | RpcError>;
+  launch(session: Session, before: Predecessor | undefined, events: LinkEvents): Promise<Launched | RpcError>;
   /** How the server answered this `initialize` before, if it did. */
   knownAnswer(session: Session, initialize: RequestMessage): Buffer | undefined;
   greeted(session: Session, initialize: RequestMessage, answer: Buffer): void;
@@ -97,7 +96,7 @@ export class Session {
       log: host.log,
       maxQueuedLines: MAX_CALLS,
       maxQueuedBytes: host.maxQueuedBytes,
-      launch: (takesOver, events) => host.launch(this, takesOver, events),
+      launch: (before, events) => host.launch(this, before, events),
       greet: (life, child) => this.#greet(life, child),
       hear: (life, line) => {
         host.observer.bytes('from_child', line.length);

@@ -10,11 +10,11 @@ import type { RequestMessage } from '../mcp/message.js';
 import type { RpcError } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
 import type { StopGrace } from './child.js';
-import type { Launched, LinkEvents } from './children.js';
+import type { Launched, LinkEvents, Predecessor } from './children.js';
 import type { Containment } from './containment.js';
 import * as failures from './failures.js';
 import { KnownAnswers } from './handshake.js';
-import type { ServerEntry, UpstreamSource } from './launch.js';
+import type { ServerEntry, UpstreamFault, UpstreamSource } from './launch.js';
 import { type Census, NO_OBSERVER, type SessionObserver } from './observer.js';
 import { Session, type SessionHost } from './session.js';
 import type { SessionRecord, SessionStore } from './session-store.js';
@@ -127,9 +127,10 @@ export class Sessions implements AsyncDisposable {
   }
 
   /** Ends what these callers have in memory. Their sessions are gone only when their grants are. */
-  closeWhere(matches: (caller: Caller) => boolean): void {
+  closeWhere(matches: (caller: Caller) => boolean, why?: UpstreamFault): void {
+    const error = why === undefined ? failures.sessionClosed : failures.upstreamFailed(why);
     for (const session of this.#sessions.values()) {
-      if (matches(session.caller)) session.close(failures.sessionClosed);
+      if (matches(session.caller)) session.close(error);
     }
   }
 
@@ -232,7 +233,7 @@ export class Sessions implements AsyncDisposable {
       observer: this.#observer,
       requestMs: limits.requestMs,
       maxQueuedBytes: limits.maxMessageBytes,
-      launch: (session, takesOver, events) => this.#launch(session, takesOver, events, log),
+      launch: (session, before, events) => this.#launch(session, before, events, log),
       knownAnswer: ({ caller }, initialize) => this.#known.find(caller.userId, server, initialize),
       greeted: ({ caller }, initialize, answer) =>
         this.#known.remember(caller.userId, server, initialize, answer),
@@ -246,26 +247,33 @@ export class Sessions implements AsyncDisposable {
 
   async #launch(
     session: Session,
-    takesOver: boolean,
+    before: Predecessor | undefined,
     events: LinkEvents,
     log: Log,
   ): Promise<Launched | RpcError> {
-    const slot = await this.#slots.take(session, takesOver);
+    const slot = await this.#slots.take(session, before !== undefined);
     if (slot === undefined) return failures.allBusy;
     try {
-      return await this.#startChild(slot, events, log);
+      return await this.#startChild(slot, before, events, log);
     } finally {
       if (slot.child === undefined) this.#slots.free(slot);
     }
   }
 
-  async #startChild(slot: Slot, events: LinkEvents, log: Log): Promise<Launched | RpcError> {
+  async #startChild(
+    slot: Slot,
+    before: Predecessor | undefined,
+    events: LinkEvents,
+    log: Log,
+  ): Promise<Launched | RpcError> {
     const { servers, upstream } = this.#options;
     const { server, caller } = slot.session;
     const entry = servers.find(({ name }) => name === server);
     if (entry === undefined) return failures.launchRefused({ launchFault: `"${server}" is not configured` });
     const access = await upstream(caller.userId);
     if ('fault' in access) return failures.upstreamFailed(access);
+    // Another child with the same token would be of no use; when there is a fresher one is asked again soon.
+    if (before !== undefined && access.expiresAt <= before.tokenExpiresAt) return failures.noFresherToken;
     if (slot.session.state === 'closed') return failures.sessionClosed;
     const child = this.#spawner.start(entry, access, {
       log,
@@ -279,7 +287,7 @@ export class Sessions implements AsyncDisposable {
     if ('launchFault' in child) return failures.launchRefused(child);
     slot.child = child;
     log.info('child.started', { pid: child.pid, user: caller.userId });
-    return { child, tokenExpiresAt: access.expiresAt };
+    return { child, tokenExpiresAt: access.expiresAt, freshUntil: access.freshUntil };
   }
 
   /** Of a user's sessions in memory, the longest unseen one that is not in use goes; its record stays. */

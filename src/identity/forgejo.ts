@@ -31,6 +31,8 @@ export interface ForgejoOptions {
   readonly now: Clock;
   readonly log: Log;
   readonly timeoutMs: number;
+  /** The same for tokens: an answer that is not waited for is a pair that is lost. */
+  readonly tokenTimeoutMs: number;
 }
 
 const MAX_ANSWER_BYTES = 1024 * 1024;
@@ -42,10 +44,12 @@ const userBody = z.object({ id: z.number().int(), login: z.string().min(1) });
 /** OpenID Connect Core 5.3.2, as Forgejo answers it. */
 const userinfoBody = z.object({ sub: z.string().min(1), preferred_username: z.string() });
 const orgsBody = z.array(z.object({ name: z.string() }));
+/** What Forgejo says of a token has a `url`, what it says of an account has none. */
+const apiErrorBody = z.object({ message: z.string(), url: z.string().optional() });
 const errorBody = z.object({ error: z.string(), error_description: z.string().optional() });
 
 export function createForgejo(options: ForgejoOptions): IdentityProvider {
-  const { url, clientId, clientSecret, redirectUri, scopes, now, log, timeoutMs } = options;
+  const { url, clientId, clientSecret, redirectUri, scopes, now, log, timeoutMs, tokenTimeoutMs } = options;
   const gitea = new Gitea(url, clientId, clientSecret.reveal(), redirectUri);
 
   const get = (path: string, token?: Secret) =>
@@ -72,7 +76,7 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
         Authorization: `Basic ${basic}`,
       },
       body: new URLSearchParams(form).toString(),
-      timeoutMs,
+      timeoutMs: tokenTimeoutMs,
       maxBytes: MAX_ANSWER_BYTES,
     });
     return isFailure(answer) ? unreachable(failed(answer)) : readTokens(answer, receivedAt());
@@ -163,9 +167,14 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
     async identify(accessToken): Promise<UpstreamIdentity | IdentityFault> {
       const answer = await get('/user', accessToken);
       if (isFailure(answer)) return unreachable(failed(answer));
-      // Classified by status alone: the texts are localised, differ by version, and repeat the token.
+      // Never classified by their texts: those are localised, differ by version, and repeat the token.
       if (answer.status === 401) return { kind: 'signed_out', detail: '/api/v1/user: status 401' };
       if (answer.status === 403) {
+        const said = apiErrorBody.safeParse(parseJson(answer.text));
+        // A proxy in front of Forgejo, which knows nothing of accounts.
+        if (!said.success) return unreachable('/api/v1/user: status 403, not of Forgejo');
+        if (said.data.url !== undefined)
+          return { kind: 'scope_conflict', detail: '/api/v1/user: status 403 for this token' };
         return { kind: 'barred', detail: '/api/v1/user: status 403', user: await whoIs(accessToken) };
       }
       const user = userBody.safeParse(answer.status === 200 ? parseJson(answer.text) : undefined);

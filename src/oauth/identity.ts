@@ -36,6 +36,8 @@ export interface IdentityFault {
   readonly detail: string;
   /** Whom it is about, when the upstream refuses the account and says whose it is. */
   readonly user?: UpstreamIdentity | undefined;
+  /** When trying again may help, if that is known. Until then the upstream is not asked. */
+  readonly retryAfterMs?: number | undefined;
 }
 
 export function isIdentityFault<T extends object>(value: T | IdentityFault): value is IdentityFault {

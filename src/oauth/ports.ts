@@ -136,8 +136,10 @@ export interface CredentialStore {
   /** How many living credentials are sealed under each key. */
   countCredentialsByKey(): Promise<ReadonlyMap<string, number>>;
   findCredential(userId: UserId): Promise<Credential | undefined>;
-  /** Replaces the credential if it is still at `version`. */
+  /** Replaces the credential if it is still at `version`; from then on it lives. */
   replaceCredential(userId: UserId, version: number, next: SealedCredential): Promise<boolean>;
   /** Marks the credential dead if it is still at `version`. */
   retireCredential(userId: UserId, version: number): Promise<boolean>;
+  /** Ends the user's grants, which are returned, and forgets the credential; nothing if that is not at `version` any more. */
+  barUser(userId: UserId, version: number): Promise<readonly Grant[] | undefined>;
 }

@@ -7,6 +7,7 @@ import type { Client } from '../oauth/clients.js';
 import type { Grant } from '../oauth/ports.js';
 import { openExistingSqlite, type Sqlite } from './sqlite.js';
 import { auditEvents, clients, credentials, grants, tokens, users } from './sqlite.schema.js';
+import { endUser } from './sqlite-users.js';
 
 export interface SqliteAdmin extends AdminStore, Disposable {
   /** The living credentials under each key id. */
@@ -33,7 +34,7 @@ export function openSqliteAdmin(path: string): SqliteAdmin {
       return byId.length > 0 ? byId : readUsers(db, sql`lower(${users.login}) = ${idOrLogin.toLowerCase()}`);
     },
 
-    revokeUserGrants: async (id) => revokeUserGrants(db, id),
+    revokeUserGrants: async (id) => endUser(db, id) ?? [],
 
     listGrants: async ({ user, client }) =>
       readGrants(
@@ -113,23 +114,6 @@ function readUsers(db: Sqlite, where?: SQL): UserView[] {
     .orderBy(sql`lower(${users.login})`, users.id)
     .all();
   return rows.map(({ user, ...row }) => ({ ...user, ...row, credential: row.credential ?? 'dead' }));
-}
-
-/**
- * The row of the credential stays, empty and at its next version: a refresh that is under way in the broker finds a
- * version it does not know and is dropped, also when the user signs in again meanwhile.
- */
-function revokeUserGrants(db: Sqlite, id: UserId): readonly Grant[] {
-  return db.transaction(
-    (tx) => {
-      tx.update(credentials)
-        .set({ sealed: Buffer.alloc(0), state: 'dead', version: sql`${credentials.version} + 1` })
-        .where(eq(credentials.userId, id))
-        .run();
-      return tx.delete(grants).where(eq(grants.userId, id)).returning().all();
-    },
-    { behavior: 'immediate' },
-  );
 }
 
 function readGrants(db: Sqlite, where: SQL | undefined): GrantView[] {

@@ -33,6 +33,7 @@ import {
 } from './sqlite.schema.js';
 import { countCredentialsByKey } from './sqlite-admin.js';
 import { sqliteSessions } from './sqlite-sessions.js';
+import { endUser } from './sqlite-users.js';
 
 type Transaction = Parameters<Parameters<Sqlite['transaction']>[0]>[0];
 
@@ -138,7 +139,7 @@ export function openSqliteStore(path: string): SqliteStore {
     async replaceCredential(userId: UserId, version: number, next: SealedCredential): Promise<boolean> {
       const { changes } = db
         .update(credentials)
-        .set({ ...next, version: version + 1 })
+        .set({ ...next, version: version + 1, state: 'alive' })
         .where(and(eq(credentials.userId, userId), eq(credentials.version, version)))
         .run();
       return changes === 1;
@@ -152,6 +153,8 @@ export function openSqliteStore(path: string): SqliteStore {
         .run();
       return changes === 1;
     },
+
+    barUser: async (userId, version) => endUser(db, userId, version),
 
     probe: async () => probe(),
 

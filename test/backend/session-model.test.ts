@@ -105,7 +105,7 @@ class World {
       observer: NO_OBSERVER,
       requestMs: REQUEST_MS,
       maxQueuedBytes: 1 << 20,
-      launch: (_session: Session, _takesOver: boolean, events: LinkEvents) =>
+      launch: (_session: Session, _before: unknown, events: LinkEvents) =>
         new Promise<Launched | RpcError>((resolve) => this.launches.push({ events, resolve })),
       knownAnswer: () => undefined,
       greeted: () => undefined,
@@ -157,7 +157,7 @@ class World {
     }
     const child = new MemoryChild(launch.events);
     this.children.push(child);
-    launch.resolve({ child, tokenExpiresAt: this.now + TOKEN_MS });
+    launch.resolve({ child, tokenExpiresAt: this.now + TOKEN_MS, freshUntil: this.now + (TOKEN_MS * 2) / 3 });
   }
 
   restart(): void {

@@ -1,7 +1,7 @@
 /** One credential at Forgejo, many clients: nobody is logged out by another's sign-in, a refresh, or a Forgejo that is down. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { DAY, MINUTE } from '../../src/base/clock.js';
+import { DAY, MINUTE, SECOND } from '../../src/base/clock.js';
 import { clientOf, connect } from '../fixtures/client.js';
 import { until } from '../fixtures/until.js';
 import { Browser } from '../support/browser.js';
@@ -71,6 +71,8 @@ describe('two clients of one user', () => {
     assert.equal(await whoami(stage, one), 'unreachable');
     assert.ok(await one.isAlive());
     faults.clear();
+    assert.equal(await whoami(stage, two), 'unreachable');
+    stage.forward(SECOND);
     assert.equal(await whoami(stage, two), 'signed-out');
     for (const each of [one, two]) {
       assert.equal(await each.statusOf(), 401);
@@ -130,6 +132,7 @@ describe('a Forgejo', () => {
       assert.equal(await whoami(stage, connection), 'unreachable');
     }
     faults.clear();
+    stage.forward(MINUTE);
     await act(stage, connection);
     assert.equal(connection.visits, 1);
     assert.equal(stage.count('credential.dead'), 0);

@@ -12,6 +12,8 @@ import { createMetrics } from '../../src/base/metrics.js';
 import { Secret } from '../../src/base/secret.js';
 import { Credentials } from '../../src/identity/credentials.js';
 import { KeyRing } from '../../src/identity/sealing.js';
+import { Unsaved } from '../../src/identity/unsaved.js';
+import { createAudit } from '../../src/oauth/audit.js';
 import type { Client } from '../../src/oauth/clients.js';
 import {
   type IdentityFault,
@@ -67,7 +69,8 @@ async function setUp({ failingWrites = 0 } = {}) {
   const upstream = scriptedUpstream(now);
   let failuresLeft = failingWrites;
   const metrics = createMetrics({ ofProcess: false });
-  const credentials = new Credentials({
+  const log = createRecordingLog(() => undefined);
+  const unsaved = new Unsaved({
     store: {
       ...store,
       async replaceCredential(...written) {
@@ -78,10 +81,21 @@ async function setUp({ failingWrites = 0 } = {}) {
     },
     identity: upstream.provider,
     keys,
+    now,
+    log,
+  });
+  const credentials = new Credentials({
+    store,
+    identity: upstream.provider,
+    keys,
+    unsaved,
     onSignedOut: () => undefined,
+    audit: createAudit({ store, log, now, random: randomBytes }),
     metrics,
     now,
-    log: createRecordingLog(() => undefined),
+    random: randomBytes,
+    log,
+    timing: { patienceMs: 10_000, othersMs: 5 },
   });
   const client: Client = {
     id: 'cl_1' as ClientId,

@@ -25,6 +25,7 @@ async function upstream(options: StandInOptions = {}, allowed: { users?: string[
     allowedUsers: allowed.users ?? [],
     allowedOrgs: allowed.orgs ?? [],
     timeoutMs: 30_000,
+    tokenTimeoutMs: 30_000,
     now: Date.now,
     log: createRecordingLog((_level, event) => logged.push(event)),
   };
@@ -43,7 +44,7 @@ async function upstream(options: StandInOptions = {}, allowed: { users?: string[
     assert.ok(!isIdentityFault(tokens), JSON.stringify(tokens));
     return tokens;
   };
-  const impatient = createForgejo({ ...settings, timeoutMs: 500 });
+  const impatient = createForgejo({ ...settings, timeoutMs: 500, tokenTimeoutMs: 500 });
   return {
     standIn,
     forgejo,
