@@ -21,7 +21,7 @@ const WRITES = 400;
 /** Longer and shorter than the silence after which a stopping broker ends a kept connection. */
 const pauseMs = () => Math.random() * 400;
 
-/** Half of the clients keep their connection, half of them pause between calls. */
+/** Half of the clients keep their connection, half of those and of the others pause between calls. */
 async function underLoad(stage: ServeStage, token: string, work: (tally: Tally) => Promise<void>) {
   const tally = newTally();
   const stop = new AbortController();
@@ -56,6 +56,7 @@ test(`${RESTARTS} restarts under load on a socket that waits fail no request`, a
   });
   t.diagnostic(JSON.stringify(tally));
   assert.deepEqual([tally.stopping, tally.failed], [0, []]);
+  assert.ok(tally.raced <= RESTARTS / 2);
 });
 
 test('kill -9 under load fails what was in flight, and loses no session', async (t) => {
@@ -71,15 +72,15 @@ test('kill -9 under load fails what was in flight, and loses no session', async 
     await traffic(seen);
   });
   t.diagnostic(JSON.stringify({ ...tally, failed: tally.failed.length }));
-  assert.ok(tally.failed.length <= KILLS * CLIENTS);
-  for (const what of tally.failed) assert.match(what, /ECONNRESET|socket hang up/);
+  assert.ok(tally.failed.length + tally.raced <= KILLS * CLIENTS);
+  for (const what of tally.failed) assert.match(what, /ECONNRESET|hang up/);
 });
 
 test('power cuts amid much writing take nothing that a client has learned of', async (t) => {
   await using stage = await startServeStage();
   let database = stage.database;
   let broker = await stage.start();
-  const writers = await Writers.signIn(stage, ['alice', 'bob', 'carol', 'alice']);
+  const writers = await Writers.signIn(stage, ['alice', 'bob', 'alice', 'bob']);
   for (let cut = 1; cut <= CUTS; cut += 1) {
     await writers.write(stage.mcpUrl, (learned) => learned < WRITES + Math.random() * 50);
     process.kill(broker.pid, 'SIGSTOP');

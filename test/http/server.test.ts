@@ -8,6 +8,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import { Hono } from 'hono';
 import type { NodeEnv } from '../../src/http/app.js';
 import { type HttpServer, listenHttp } from '../../src/http/server.js';
@@ -15,6 +16,18 @@ import { FIXTURES } from '../fixtures/bridge.js';
 import { until } from '../fixtures/until.js';
 
 const LOOPBACK = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
+
+/** Asks over its one connection, and again 50 ms after it is told to. */
+const KEPT_CLIENT = `
+  const { parentPort, workerData: port } = require('node:worker_threads');
+  const { Agent, get } = require('node:http');
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const ask = () => get({ port, host: '127.0.0.1', path: '/quick', agent }, async (response) => {
+    for await (const chunk of response) parentPort.postMessage(String(chunk));
+  }).on('error', (error) => parentPort.postMessage(String(error)));
+  parentPort.on('message', () => setTimeout(ask, 50));
+  ask();
+`;
 
 interface Stage extends AsyncDisposable {
   readonly server: HttpServer;
@@ -139,6 +152,20 @@ test('a request that is half there when the end begins is waited for', async () 
   socket.write('Host: localhost\r\n\r\n');
   await closed;
   assert.match(heard, /^HTTP\/1\.1 200 .*quick$/s);
+  await drained;
+});
+
+test('a request that came while the broker was busy is read before its connection counts as quiet', async (t) => {
+  await using stage = await start();
+  // In a thread of its own, for it sends while this one is busy.
+  const client = new Worker(KEPT_CLIENT, { eval: true, workerData: stage.port });
+  t.after(() => client.terminate());
+  assert.deepEqual(await once(client, 'message'), ['quick']);
+  const drained = stage.server.drain(10_000);
+  const started = performance.now();
+  client.postMessage('again');
+  while (performance.now() - started < 300);
+  assert.deepEqual(await once(client, 'message'), ['quick']);
   await drained;
 });
 
