@@ -104,7 +104,7 @@ class Drainer {
         const isOpen = [...this.#connections].some((socket) => !socket.writableEnded);
         if (!isOpen && this.#answers.size === 0) settle();
       };
-      // Not before what has come by now is read: timers run first, and a request may wait behind them.
+      // After what has come is read: a process that is short of time finds its timers due before it has looked.
       const rounds = setInterval(() => setImmediate(round), QUIET_MS);
       this.#endQuiet(received);
     });

@@ -139,6 +139,18 @@ test('an idle connection is ended without a reset, after a moment of quiet', asy
   assert.ok((await endedAt) - before >= 90);
 });
 
+test('a request that has come is served, also by a process that has no time to look', async () => {
+  await using stage = await start();
+  using client = await keep(stage.port);
+  const drained = stage.server.drain(10_000);
+  const asked = client.ask('/quick');
+  // Once it is sent, all the time is taken until long after the next look at the connections is due.
+  await new Promise((resolve) => setImmediate(resolve));
+  for (const busyUntil = Date.now() + 250; Date.now() < busyUntil; );
+  assert.equal((await asked).connection, 'close');
+  await drained;
+});
+
 test('a request that is half there when the end begins is waited for', async () => {
   await using stage = await start();
   const socket = await dial(stage.port);
