@@ -1,6 +1,5 @@
 /** The composition root: builds each object once, hands each what it needs, and closes all of it in reverse order. */
-import { Containment, type ContainmentOptions, describeLimits } from './backend/containment.js';
-import { isLaunchFault, resolveCommand, type UpstreamFault, type UpstreamSource } from './backend/launch.js';
+import type { UpstreamFault, UpstreamSource } from './backend/launch.js';
 import { endOrphans } from './backend/orphans.js';
 import { countingObserver, gaugeSessions } from './backend/session-metrics.js';
 import { Sessions } from './backend/sessions.js';
@@ -15,9 +14,7 @@ import { createApp } from './http/app.js';
 import { bearerAuthentication } from './http/bearer.js';
 import { createReadiness, privateApp } from './http/health.js';
 import { mcpRoutes } from './http/mcp.js';
-import { type HttpServer, listenHttp } from './http/server.js';
 import { Credentials, freshUntil } from './identity/credentials.js';
-import { createForgejo } from './identity/forgejo.js';
 import { KeyRing } from './identity/sealing.js';
 import { Unsaved } from './identity/unsaved.js';
 import { createAudit } from './oauth/audit.js';
@@ -25,14 +22,21 @@ import { ClientAssertions } from './oauth/client-assertions.js';
 import { ClientDocuments } from './oauth/client-documents.js';
 import { ClientRegistry } from './oauth/client-registry.js';
 import { FetchPlaces } from './oauth/fetch-places.js';
-import { type IdentityFault, type IdentityProvider, isIdentityFault } from './oauth/identity.js';
+import { type IdentityFault, isIdentityFault } from './oauth/identity.js';
 import { PendingAuthorizations } from './oauth/pending.js';
-import type { CredentialStore } from './oauth/ports.js';
 import { SignIn } from './oauth/sign-in.js';
 import { Tokens } from './oauth/tokens.js';
+import {
+  checkUpstream,
+  holdDatabase,
+  listen,
+  openContainment,
+  openForgejo,
+  openStore,
+  reportLostKeys,
+  reportMissingCommands,
+} from './start.js';
 import { isPassingFailure } from './store/sqlite-errors.js';
-import { lockDatabase } from './store/sqlite-lock.js';
-import { openSqliteStore } from './store/sqlite-store.js';
 
 /** What the outside world gives: time and chance. */
 export interface Edge {
@@ -51,11 +55,6 @@ export interface Broker extends AsyncDisposable {
   readonly port: number | undefined;
 }
 
-/** Something the operator must mend before the broker can run; its message is all there is to say. */
-export class StartProblem extends Error {}
-
-const UPSTREAM_TIMEOUT_MS = 10 * SECOND;
-const UPSTREAM_TOKEN_TIMEOUT_MS = MINUTE;
 const MAX_PENDING = 10_000;
 /** How long a stop waits for answers on their way. */
 const FLUSH_MS = 2 * SECOND;
@@ -259,97 +258,6 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
   } catch (error) {
     await close();
     throw error;
-  }
-}
-
-export function openForgejo({ config, secrets }: LoadedConfig, now: Clock, log: Log): IdentityProvider {
-  return createForgejo({
-    ...config.forgejo,
-    clientSecret: secrets.forgejoClientSecret,
-    redirectUri: `${config.publicUrl}/oauth/callback`,
-    allowedUsers: config.allowedUsers,
-    allowedOrgs: config.allowedOrgs,
-    timeoutMs: UPSTREAM_TIMEOUT_MS,
-    tokenTimeoutMs: UPSTREAM_TOKEN_TIMEOUT_MS,
-    now,
-    log,
-  });
-}
-
-async function listen(
-  variable: string,
-  ...[app, address, options]: Parameters<typeof listenHttp>
-): Promise<HttpServer> {
-  try {
-    return await listenHttp(app, address, options);
-  } catch (cause) {
-    throw new StartProblem(`${variable}: cannot listen (${describeError(cause)})`, { cause });
-  }
-}
-
-async function holdDatabase(path: string, log: Log): Promise<AsyncDisposable> {
-  const onWait = () => log.warn('database.held', { database: path });
-  const held = await lockDatabase(path, { onWait }).catch(cannotOpen(path));
-  if (held === undefined)
-    throw new StartProblem(`BROKER_DATABASE: another broker runs on ${path}; two cannot share a database`);
-  return held;
-}
-
-function openStore(path: string) {
-  try {
-    return openSqliteStore(path);
-  } catch (cause) {
-    return cannotOpen(path)(cause);
-  }
-}
-
-function cannotOpen(path: string): (cause: unknown) => never {
-  return (cause) => {
-    throw new StartProblem(`BROKER_DATABASE: cannot open ${path} (${describeError(cause)})`, { cause });
-  };
-}
-
-/** A Forgejo that is down may come back; one that is too old will not mend itself. */
-async function checkUpstream(identity: IdentityProvider, log: Log): Promise<void> {
-  const unfit = await identity.check();
-  if (unfit?.kind === 'misconfigured') throw new StartProblem(`FORGEJO_URL: ${unfit.detail}`);
-  if (unfit !== undefined)
-    log.warn('upstream.unreachable', { upstream: identity.issuer, detail: unfit.detail });
-}
-
-/** Credentials that no key opens: their users must sign in again, unless the operator brings the key back. */
-async function reportLostKeys(store: CredentialStore, keys: KeyRing, log: Log): Promise<void> {
-  for (const [key, credentials] of await store.countCredentialsByKey()) {
-    if (!keys.knows(key))
-      log.error('credentials.sealed', { key, credentials, remedy: 'BROKER_ENCRYPTION_KEY' });
-  }
-}
-
-export function containmentOptions(config: LoadedConfig['config']): ContainmentOptions {
-  const { sandbox, path, sandboxRead, privateFiles, childLimits } = config;
-  return {
-    mode: sandbox,
-    path,
-    show: { read: sandboxRead, hidden: privateFiles },
-    limits: childLimits,
-  };
-}
-
-async function openContainment(config: LoadedConfig['config'], log: Log): Promise<Containment> {
-  const containment = await Containment.open(containmentOptions(config));
-  const { sandbox, cgroup } = containment.surroundings;
-  if (sandbox.is === 'bubblewrap') log.info('sandbox.ready', { ...sandbox });
-  else if (config.sandbox === 'bubblewrap') throw new StartProblem(`BROKER_SANDBOX: ${sandbox.why}`);
-  else if (config.sandbox === 'auto') log.warn('sandbox.unavailable', { why: sandbox.why });
-  log.info('limits.ready', { ...describeLimits(containment.surroundings), ...cgroup });
-  return containment;
-}
-
-function reportMissingCommands({ servers, path }: LoadedConfig['config'], log: Log): void {
-  for (const { name, command } of servers) {
-    const resolved = resolveCommand(command, path);
-    if (isLaunchFault(resolved))
-      log.error('server.command_missing', { server: name, problem: resolved.launchFault });
   }
 }
 

@@ -3,13 +3,14 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { StartProblem, startBroker } from './broker.js';
+import { startBroker } from './broker.js';
 import { NOUNS, runAdmin } from './cli/admin.js';
 import { runDemo } from './cli/demo.js';
 import type { Noun } from './cli/desk.js';
 import { runDoctor } from './cli/doctor.js';
 import { CommandProblem, refusing, UsageProblem } from './cli/problems.js';
 import { loadConfig } from './config.js';
+import { StartProblem } from './start.js';
 
 const USAGE = `usage: fjmcp-broker <command>
 

@@ -18,9 +18,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   http: ['base', 'oauth', 'mcp', 'backend'],
   demo: ['base'],
   config: ['base', 'backend', 'identity'],
-  broker: ['base', 'oauth', 'identity', 'store', 'mcp', 'backend', 'http', 'config'],
-  cli: ['base', 'oauth', 'identity', 'store', 'mcp', 'backend', 'http', 'config', 'broker', 'demo'],
-  main: ['base', 'config', 'broker', 'cli'],
+  start: ['base', 'oauth', 'identity', 'store', 'mcp', 'backend', 'http', 'config'],
+  broker: ['base', 'oauth', 'identity', 'store', 'mcp', 'backend', 'http', 'config', 'start'],
+  cli: ['base', 'oauth', 'identity', 'store', 'mcp', 'backend', 'http', 'config', 'start', 'broker', 'demo'],
+  main: ['base', 'config', 'start', 'broker', 'cli'],
 };
 
 /** Package (or its prefix) -> the only rooms that may import it. */

@@ -22,8 +22,8 @@ export type Drain = Promise<void> | undefined;
 export interface Exchange {
   /** Whether messages may leave through it before the answer. */
   readonly streams: boolean;
-  /** The bridge itself asks. */
-  readonly isOurs?: true;
+  /** What is not the client's work: asked by the bridge itself, or only to see whether somebody is there. */
+  readonly kind?: 'ours' | 'ping';
   send(message: Buffer): Drain;
   /** The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again. */
   end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain;

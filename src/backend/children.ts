@@ -58,11 +58,12 @@ interface Run {
   readonly startedAt: number;
   tokenExpiresAt: number;
   freshUntil: number;
-  /** Lines for a child that does not serve yet. */
-  waiting: Buffer[] | undefined;
+  /** Lines for a child that does not serve yet, with the keys of calls. */
+  waiting: { readonly line: Buffer; readonly key: number | undefined }[] | undefined;
 }
 
 const RENEWAL_RETRY_MS = 5 * SECOND;
+const PASSING: ReadonlySet<string> = new Set(['busy', 'unreachable', 'no-fresher-token']);
 
 export class Children {
   readonly #options: ChildrenOptions;
@@ -133,11 +134,20 @@ export class Children {
     }
   }
 
-  write(life: Life, line: Buffer): 'clogged' | undefined {
+  write(life: Life, line: Buffer, key?: number): 'clogged' | undefined {
     const run = this.#runs.get(life);
-    if (run?.waiting !== undefined) return this.#enqueue(run.waiting, line);
+    if (run?.waiting !== undefined) return this.#enqueue(run.waiting, line, key);
     // To a child that has just ended nothing is written; its end, on its way to us, answers the call.
     return run?.child?.write(line) === 'clogged' ? 'clogged' : undefined;
+  }
+
+  /** Takes a call back that its child has not been given yet; false when it has. */
+  withdraw(life: Life, key: number): boolean {
+    const waiting = this.#runs.get(life)?.waiting;
+    const at = waiting?.findIndex((item) => item.key === key) ?? -1;
+    if (at === -1) return false;
+    waiting?.splice(at, 1);
+    return true;
   }
 
   #apply(event: LifeEvent, why = 'it is no longer needed', error = failures.sessionClosed): void {
@@ -157,7 +167,7 @@ export class Children {
     const run: Run = { child: undefined, startedAt, tokenExpiresAt: never, freshUntil: never, waiting: [] };
     this.#runs.set(life, run);
     this.#bringUp(life, run).then(
-      (error) => (error === undefined ? this.#apply({ is: 'up', life }) : this.#down(life, error)),
+      (error) => (error === undefined ? this.#apply({ is: 'up', life }) : this.#failStart(life, error)),
       (error: unknown) => {
         this.#options.log.error('session.start-failed', { error: describeError(error) });
         this.#down(life, failures.brokenBridge);
@@ -181,13 +191,22 @@ export class Children {
     return this.#options.greet(life, launched.child);
   }
 
+  #failStart(life: Life, error: RpcError): void {
+    if (!this.#runs.has(life)) return;
+    const { message, data } = error;
+    // What passes by itself would fill the log.
+    const level = PASSING.has(String(data?.reason)) ? 'debug' : 'warn';
+    this.#options.log[level]('child.start-failed', { reason: data?.reason, message });
+    this.#down(life, error);
+  }
+
   #serve(life: Life): void {
     const run = this.#runs.get(life);
     if (run === undefined) return;
     const waiting = run.waiting ?? [];
     run.waiting = undefined;
     this.#renewalAt = 0;
-    for (const line of waiting) this.write(life, line);
+    for (const { line } of waiting) this.write(life, line);
     this.#options.onServing(this.#options.now() - run.startedAt);
   }
 
@@ -221,11 +240,11 @@ export class Children {
   }
 
   /** What waits for a child that is starting is bounded like what waits for one that does not read. */
-  #enqueue(queue: Buffer[], line: Buffer): 'clogged' | undefined {
+  #enqueue(queue: NonNullable<Run['waiting']>, line: Buffer, key: number | undefined): 'clogged' | undefined {
     const { maxQueuedLines, maxQueuedBytes } = this.#options;
-    const waiting = queue.reduce((bytes, { length }) => bytes + length, 0);
+    const waiting = queue.reduce((bytes, item) => bytes + item.line.length, 0);
     if (queue.length >= maxQueuedLines || waiting > maxQueuedBytes) return 'clogged';
-    queue.push(line);
+    queue.push({ line, key });
     return undefined;
   }
 }

@@ -23,6 +23,8 @@ import { Outbox, type Stream } from './outbox.js';
 
 export interface DialogueOptions {
   readonly write: (life: Life, line: Buffer) => void;
+  /** Takes a call back that its child has not been given yet; false when it has. */
+  readonly withdraw: (life: Life, key: number) => boolean;
   /** The child that gets what is for no child in particular. */
   readonly serving: () => Life | undefined;
   readonly now: Clock;
@@ -54,9 +56,9 @@ export class Dialogue {
     return this.#calls.owes(life);
   }
 
-  /** Whether a client listens, or something waits for it. */
+  /** Whether a client listens to what is no answer. */
   get isHeard(): boolean {
-    return this.#outbox.inUse;
+    return this.#outbox.isHeard;
   }
 
   /** Takes a call into the books; the line is for the caller to write to that child. */
@@ -74,8 +76,10 @@ export class Dialogue {
   giveUp(key: number, reason: string, error?: RpcError): void {
     const life = this.#calls.lifeOf(key);
     if (life === undefined) return;
-    const cancelled = notification('notifications/cancelled', { requestId: key, reason });
-    this.#options.write(life, lineOf(cancelled));
+    if (!this.#options.withdraw(life, key)) {
+      const cancelled = notification('notifications/cancelled', { requestId: key, reason });
+      this.#options.write(life, lineOf(cancelled));
+    }
     this.#calls.drop(key, error === undefined ? 'cancelled' : 'timeout', error);
   }
 
@@ -87,7 +91,8 @@ export class Dialogue {
       const key = subject && this.#calls.find(rawAt(bytes, subject));
       const life = key && this.#calls.lifeOf(key);
       if (key === undefined || life === undefined || subject === undefined) return;
-      this.#options.write(life, lineOf(bytes, [{ at: subject, raw: `${key}` }]));
+      if (!this.#options.withdraw(life, key))
+        this.#options.write(life, lineOf(bytes, [{ at: subject, raw: `${key}` }]));
       this.#calls.drop(key, 'cancelled');
     } else {
       const life = this.#options.serving();

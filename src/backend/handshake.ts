@@ -8,11 +8,13 @@ export interface Handshake {
   /** The client's request under an id of ours, asking for the version that was agreed on. */
   readonly initialize: RequestMessage;
   readonly version: string;
-  /** Names of the capabilities the client declared. */
+  /** Of the capabilities that a child may use, those the client declared. */
   readonly clientCapabilities: readonly string[];
 }
 
 const OUR_ID = '"fjmcp-broker"';
+/** What a child may answer to `initialize`. */
+const MAX_GREETING_BYTES = 1024 * 1024;
 
 /** A request of the child -> the capability a client must have declared to be asked (MCP 2025-11-25, lifecycle). */
 const NEEDS: ReadonlyMap<string, string> = new Map([
@@ -26,8 +28,9 @@ export function underOurId(message: RequestMessage): RequestMessage {
   return asRequest(splice(message.bytes, [{ at: message.id, raw: OUR_ID }])) ?? message;
 }
 
-/** Undefined when the child refused. Both messages are small and come once a child, so they are parsed. */
+/** Undefined when the child refused. Both messages are small (the door sees to it of the client's), so they are parsed. */
 export function agree(initialize: RequestMessage, answer: Buffer): Handshake | undefined {
+  if (answer.length > MAX_GREETING_BYTES) return undefined;
   const { result } = parse<{ result?: { protocolVersion?: unknown } }>(answer) ?? {};
   const version = result?.protocolVersion;
   if (typeof version !== 'string') return undefined;
@@ -73,6 +76,10 @@ export class KnownAnswers {
     return known !== undefined && known.until > this.#now() ? known.answer : undefined;
   }
 
+  forget(userId: UserId, server: string, initialize: RequestMessage): void {
+    this.#answers.delete(keyOf(userId, server, initialize));
+  }
+
   remember(userId: UserId, server: string, initialize: RequestMessage, answer: Buffer): void {
     if (answer.length > MAX_ANSWER_BYTES) return;
     const key = keyOf(userId, server, initialize);
@@ -101,7 +108,8 @@ function asRequest(bytes: Buffer): RequestMessage | undefined {
 
 function capabilitiesOf({ bytes }: RequestMessage): string[] {
   const { params } = parse<{ params?: { capabilities?: unknown } }>(bytes) ?? {};
-  return Object.keys(params?.capabilities ?? {});
+  const declared = Object.keys(params?.capabilities ?? {});
+  return [...NEEDS.values()].filter((name) => declared.includes(name));
 }
 
 /** `T` may only promise optional members of unknown type: every object keeps that promise. */

@@ -73,9 +73,8 @@ export class Outbox {
     this.#take((item) => item.matter === 'request' && item.life === life);
   }
 
-  /** Whether a client listens, or something waits for it. */
-  get inUse(): boolean {
-    return this.#stream !== undefined || this.#waiting.length > 0;
+  get isHeard(): boolean {
+    return this.#stream !== undefined;
   }
 
   /** Ends the standing stream; its client may open another. */
@@ -90,7 +89,8 @@ export class Outbox {
   }
 
   #wait(item: Waiting): void {
-    this.#waiting.push(item);
+    // A copy: the message may be a small part of much more that was read.
+    this.#waiting.push({ ...item, message: Buffer.from(item.message) });
     this.#waitingBytes += item.message.length;
     while (this.#waiting.length > MAX_WAITING || this.#waitingBytes > MAX_WAITING_BYTES) {
       this.#waitingBytes -= this.#waiting.shift()?.message.length ?? 0;

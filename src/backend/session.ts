@@ -38,6 +38,7 @@ export interface SessionHost {
   /** How the server answered this `initialize` before, if it did. */
   knownAnswer(session: Session, initialize: RequestMessage): Buffer | undefined;
   greeted(session: Session, initialize: RequestMessage, answer: Buffer): void;
+  greetingFailed(session: Session, initialize: RequestMessage): void;
   /** Saves it; false when its grant is no more. */
   opened(record: SessionRecord): Promise<boolean>;
   changed(session: Session, wishes: SessionWishes): Promise<void>;
@@ -73,7 +74,8 @@ export class Session {
   readonly #told = new Map<Life, SessionWishes>();
   #opening: Opening | undefined;
   #seenAt: number;
-  #answeredAt = 0;
+  /** When the child was last given, or gave, something to do. */
+  #workedAt: number;
 
   constructor(id: SessionId, caller: Caller, server: string, host: SessionHost, record?: SessionRecord) {
     this.id = id;
@@ -83,8 +85,10 @@ export class Session {
     this.#handshake = record && recall(record.initialize);
     this.#wishes = record ?? NO_WISHES;
     this.#seenAt = record?.seenAt ?? host.now();
+    this.#workedAt = host.now();
     this.#dialogue = new Dialogue({
       write: (life, line) => this.#write(life, line),
+      withdraw: (life, key) => this.#children.withdraw(life, key),
       serving: () => this.#children.serving,
       now: host.now,
       requestMs: host.requestMs,
@@ -125,9 +129,9 @@ export class Session {
     return this.#seenAt;
   }
 
-  /** Since when there was nothing to do for its client, if there is nothing now. */
+  /** Since when there was nothing to do, if there is nothing now. Open streams and pings are nothing to do. */
   get idleSince(): number {
-    return Math.max(this.#seenAt, this.#answeredAt);
+    return this.#workedAt;
   }
 
   get callsInFlight(): number {
@@ -163,7 +167,8 @@ export class Session {
     const now = this.#host.now();
     this.#seenAt = now;
     const wakes = this.state === 'dormant';
-    if (wakes && message.method === 'ping') {
+    if (message.method !== 'ping') this.#workedAt = now;
+    else if (wakes) {
       void exchange.end(resultAnswer(rawAt(message.bytes, message.id), {}));
       return () => undefined;
     }
@@ -175,7 +180,7 @@ export class Session {
     }
     const watched = this.#watch(message, exchange, life, wakes ? now : undefined);
     const { key, line } = this.#dialogue.call(message, watched, life);
-    if (this.#write(life, line) === 'clogged') this.#dialogue.refuse(key, failures.childNotReading);
+    if (this.#write(life, line, key) === 'clogged') this.#dialogue.refuse(key, failures.childNotReading);
     return () => this.#dialogue.giveUp(key, 'the client disconnected');
   }
 
@@ -208,7 +213,7 @@ export class Session {
   tick(now: number): void {
     this.#dialogue.expire(now);
     if (!this.#children.isEnding(now)) return;
-    if (this.callsInFlight === 0 && now - this.#seenAt >= RECENT_MS)
+    if (this.callsInFlight === 0 && now - this.#workedAt >= RECENT_MS)
       this.sleep('its token is about to expire');
     else this.#children.renew(now);
   }
@@ -238,7 +243,10 @@ export class Session {
     });
     if (this.#opening !== undefined) this.#opening.answer = answer;
     const handshake = answer && agree(initialize, answer);
-    if (answer === undefined || handshake === undefined) return failures.handshakeRefused;
+    if (answer === undefined || handshake === undefined) {
+      this.#host.greetingFailed(this, initialize);
+      return failures.handshakeRefused;
+    }
     this.#host.greeted(this, initialize, answer);
     this.#handshake ??= handshake;
     const { version } = this.#handshake;
@@ -272,6 +280,7 @@ export class Session {
     }
     if (this.#opening !== opening) return;
     this.#opening = undefined;
+    this.#host.observer.called(server, 'answered');
     void opening.exchange.end(underId(opening.id, opening.answer));
   }
 
@@ -282,17 +291,21 @@ export class Session {
     this.#opening = undefined;
     this.close(error);
     const { id, answer, exchange } = opening;
-    if (answer !== undefined && !isResult(answer)) void exchange.end(underId(id, answer));
+    const isTheirs = answer !== undefined && !isResult(answer);
+    this.#host.observer.called(this.server, isTheirs ? 'rpc_error' : 'bridge_error');
+    if (isTheirs) void exchange.end(underId(id, answer));
     else void exchange.end(errorAnswer(id, error), error.data?.retryAfterSeconds);
   }
 
   /** What has to be noticed of an answer besides passing it on. Most requests pay nothing for it. */
   #watch(message: RequestMessage, exchange: Exchange, life: Life, wokenAt: number | undefined): Exchange {
     const wish = wishOf(message);
-    if (wish === undefined && wokenAt === undefined) return exchange;
+    const isPing = message.method === 'ping';
+    if (wish === undefined && wokenAt === undefined && !isPing) return exchange;
     const { log, now, observer } = this.#host;
     return {
       streams: exchange.streams,
+      ...(isPing && { kind: 'ping' as const }),
       send: (early) => exchange.send(early),
       end: (answer, retryAfterSeconds) => {
         if (wokenAt !== undefined) observer.firstAnswer(this.server, now() - wokenAt);
@@ -312,23 +325,21 @@ export class Session {
   }
 
   #callEnded(outcome: CallOutcome, exchange: Exchange): void {
-    if (exchange.isOurs !== true) {
-      this.#answeredAt = this.#host.now();
-      this.#host.observer.called(this.server, outcome);
-    }
+    if (exchange.kind === undefined) this.#workedAt = this.#host.now();
+    if (exchange.kind !== 'ours') this.#host.observer.called(this.server, outcome);
     this.#children.release();
   }
 
-  #write(life: Life, line: Buffer): 'clogged' | undefined {
+  #write(life: Life, line: Buffer, key?: number): 'clogged' | undefined {
     this.#host.observer.bytes('to_child', line.length);
-    return this.#children.write(life, line);
+    return this.#children.write(life, line, key);
   }
 }
 
 /** What is asked by us is heard by nobody else. */
 const silent = (heard: (answer: Buffer | undefined) => void = () => undefined): Exchange => ({
   streams: false,
-  isOurs: true,
+  kind: 'ours',
   send: () => undefined,
   end: (answer) => void heard(answer),
 });

@@ -6,9 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, MINUTE, SECOND } from '../base/clock.js';
 import { type Caller, type GrantId, type Randomness, randomId, type SessionId } from '../base/ids.js';
 import { describeError, type Log, type LogFields } from '../base/log.js';
-import type { RequestMessage } from '../mcp/message.js';
 import type { RpcError } from '../mcp/protocol.js';
-import type { Exchange } from './calls.js';
 import type { StopGrace } from './child.js';
 import type { Launched, LinkEvents, Predecessor } from './children.js';
 import type { Containment } from './containment.js';
@@ -98,15 +96,13 @@ export class Sessions implements AsyncDisposable {
     return this.#isClosed;
   }
 
-  /** A new conversation of `caller` with `server`. It closes itself if its `initialize` fails. */
-  open(caller: Caller, server: string, message: RequestMessage, exchange: Exchange): OpenedSession {
+  /** A new conversation of `caller` with `server`, to be initialized. It closes itself if that fails. */
+  open(caller: Caller, server: string): Session {
     this.#makeRoom(caller);
     const id = randomId<SessionId>(this.#options.random, 'se_');
     const session = new Session(id, caller, server, this.#hostOf(id, server));
     this.#sessions.set(id, session);
-    const disconnect = session.initialize(message, exchange);
-    if (this.isClosed) session.close(failures.stopping);
-    return { session, disconnect };
+    return session;
   }
 
   /** A session is its owner's: same user, same grant, same server. To anybody else it does not exist. */
@@ -172,8 +168,10 @@ export class Sessions implements AsyncDisposable {
       if (session.callsInFlight > 0) continue;
       const idleMs = time - session.idleSince;
       if (idleMs >= limits.childIdleMs && session.sleep('idle')) this.#observer.evicted('idle');
-      const isForgotten = idleMs >= Math.max(limits.childIdleMs, KEPT_MS) && !session.isInUse;
-      if (isForgotten || time - session.seenAt >= limits.sessionMs) session.close(failures.sessionClosed);
+      const isUnseen = time - session.seenAt >= limits.sessionMs;
+      if (isUnseen) this.#observer.evicted('unseen');
+      if (isUnseen || (idleMs >= Math.max(limits.childIdleMs, KEPT_MS) && !session.isInUse))
+        session.close(failures.sessionClosed);
     }
   }
 
@@ -239,6 +237,7 @@ export class Sessions implements AsyncDisposable {
       knownAnswer: ({ caller }, initialize) => this.#known.find(caller.userId, server, initialize),
       greeted: ({ caller }, initialize, answer) =>
         this.#known.remember(caller.userId, server, initialize, answer),
+      greetingFailed: ({ caller }, initialize) => this.#known.forget(caller.userId, server, initialize),
       opened: (record: SessionRecord) => store.addSession(record, MAX_SESSIONS_PER_USER),
       changed: (session, wishes) => store.updateSession(session.id, wishes),
       closed: (session) => {
@@ -292,12 +291,15 @@ export class Sessions implements AsyncDisposable {
     return { child, tokenExpiresAt: access.expiresAt, freshUntil: access.freshUntil };
   }
 
-  /** Of a user's sessions in memory, the longest unseen one that is not in use goes; its record stays. */
+  /** Of a user's sessions in memory, the one goes that was idle longest, rather one that is not in use; its record stays. */
   #makeRoom(caller: Caller): void {
     const own = [...this.#sessions.values()].filter((session) => session.caller.userId === caller.userId);
     if (own.length < MAX_SESSIONS_PER_USER) return;
-    const spare = own.filter((session) => !session.isInUse);
-    spare.toSorted((a, b) => a.seenAt - b.seenAt)[0]?.close(failures.sessionClosed);
+    const idle = own.filter(({ callsInFlight }) => callsInFlight === 0);
+    const spare = idle.filter(({ isInUse }) => !isInUse);
+    const [longest] = (spare.length > 0 ? spare : idle).toSorted((a, b) => a.idleSince - b.idleSince);
+    if (longest === undefined) return;
+    longest.close(failures.sessionClosed);
     this.#observer.evicted('forgotten');
   }
 
@@ -307,10 +309,4 @@ export class Sessions implements AsyncDisposable {
       log[level](event, { ...context, ...fields });
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
   }
-}
-
-export interface OpenedSession {
-  readonly session: Session;
-  /** For a client that goes away before the handshake is done. */
-  readonly disconnect: () => void;
 }

@@ -63,7 +63,7 @@ function idlest(slots: readonly Slot[]): Session | undefined {
   const idle = slots
     .map(({ session }) => session)
     .filter(({ state, callsInFlight }) => state === 'live' && callsInFlight === 0);
-  return idle.toSorted((a, b) => a.seenAt - b.seenAt)[0];
+  return idle.toSorted((a, b) => a.idleSince - b.idleSince)[0];
 }
 
 const leaving = (slots: readonly Slot[]): Promise<ChildEnd>[] =>

@@ -173,6 +173,8 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     message: RequestMessage,
   ): PostAnswer | Response {
     if (sessions.isClosed) return refuseStopping(rawAt(message.bytes, message.id));
+    const session = sessions.open(caller, server);
+    let disconnect: () => void = () => undefined;
     const answer = answerTo(c, {
       expected: 1,
       form: 'single',
@@ -182,7 +184,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
       leave: () => disconnect(),
       headers: () => (session.state === 'closed' ? {} : { 'Mcp-Session-Id': session.id }),
     });
-    const { session, disconnect } = sessions.open(caller, server, message, answer.exchange);
+    disconnect = session.initialize(message, answer.exchange);
     leaveWithClient(c, answer, disconnect);
     return answer;
   }

@@ -109,6 +109,7 @@ class World {
         new Promise<Launched | RpcError>((resolve) => this.launches.push({ events, resolve })),
       knownAnswer: () => undefined,
       greeted: () => undefined,
+      greetingFailed: () => undefined,
       opened: (saved: SessionRecord) => {
         this.record = saved;
         return Promise.resolve(true);

@@ -18,6 +18,7 @@ import { isAlive, until } from '../fixtures/until.js';
 
 const pidOf = async (client: Client): Promise<number> => (await client.call('whoami')).result.pid;
 const reasonOf = ({ error }: Answer) => error?.data?.reason;
+const call = (method: string, id: string) => JSON.stringify({ jsonrpc: '2.0', id, method });
 const isSubscription = ({ method }: { method: string }) => method === 'resources/subscribe';
 const count = (bridge: Bridge, event: string) =>
   bridge.events.filter((logged) => logged.event === event).length;
@@ -516,4 +517,79 @@ test('a session that nobody uses costs no memory, and is there when it is used a
   assert.deepEqual(at.bridge.sessions.counts, { sessions: 0, children: 0, calls: 0 });
   const pids = await Promise.all([pidOf(client), pidOf(client)]);
   assert.ok(pids[0] !== first && pids[0] === pids[1], 'two messages at once wake one child');
+});
+
+test('a call that is given up while its child starts is not carried out', async () => {
+  const start: { grant: () => void } = { grant: () => undefined };
+  const upstream: { isSlow: boolean } = { isSlow: false };
+  await using at = await startAt({
+    limits: { childIdleMs: 1000 },
+    slowUpstream: () =>
+      upstream.isSlow
+        ? new Promise((resolve) => {
+            start.grant = () => resolve(access());
+          })
+        : Promise.resolve(access()),
+  });
+  const client = await connect(at.bridge.url);
+  await client.call('whoami');
+  at.pass(1000);
+  await until('quiet', () => at.bridge.sessions.counts.children === 0);
+  upstream.isSlow = true;
+  const [late, cancelled] = [client.call('whoami', {}, 'late'), client.post(call('received', 'cancelled'))];
+  await until('the calls', () => at.bridge.sessions.counts.calls === 2);
+  await client.post(
+    '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"cancelled"}}',
+  );
+  at.pass(60_000);
+  assert.equal(reasonOf(await late), 'timed-out');
+  await (await cancelled).text();
+  const next = client.call('received');
+  await until('the call', () => at.bridge.sessions.counts.calls === 1);
+  start.grant();
+  const methods = (await next).result.received.map((line: string) => JSON.parse(line).method);
+  assert.deepEqual(methods, ['initialize', 'notifications/initialized', 'received']);
+});
+
+test('what waits for a client that does not listen keeps no session in memory, and no child awake', async () => {
+  await using at = await startAt({ limits: { childIdleMs: 60_000 } });
+  const client = await connect(at.bridge.url);
+  await client.call('notify', { method: 'notifications/tools/list_changed', later: true });
+  at.pass(30_000);
+  await client.call('ping');
+  at.pass(30_000);
+  await until('quiet', () => at.bridge.sessions.counts.children === 0);
+  at.pass(60_000);
+  assert.equal(at.bridge.sessions.counts.sessions, 0);
+});
+
+test('a user’s sessions in memory are bounded, also those with an open stream', async () => {
+  await using bridge = await startBridge();
+  const streams = [];
+  for (let n = 0; n < 203; n += 1) {
+    const client = await connect(bridge.url);
+    streams.push(await client.get());
+  }
+  assert.equal(bridge.sessions.counts.sessions, 200);
+  for (const stream of streams) await stream.body?.cancel();
+});
+
+test('why a child could not start is told to the operator', async () => {
+  await using bridge = await startBridge({ servers: [{ ...fixtureEntry(), command: '/nowhere/server' }] });
+  await clientOf(bridge.url, { Authorization: 'Bearer ann.1' }).post(initializeBody());
+  const failed = bridge.events.find(({ event }) => event === 'child.start-failed');
+  assert.equal(failed?.level, 'warn');
+  assert.equal(failed?.fields.reason, 'launch-refused');
+  assert.match(String(failed?.fields.message), /\/nowhere\/server/);
+});
+
+test('a server that cannot greet any more is not hidden by how it greeted before', async () => {
+  const servers = [fixtureEntry('main', { FIXTURE: '' })];
+  await using bridge = await startBridge({ servers });
+  const client = await connect(bridge.url);
+  await client.call('die');
+  servers[0] = fixtureEntry('main', { FIXTURE: 'refuses' });
+  assert.equal(reasonOf(await client.call('whoami')), 'handshake-refused');
+  const opened = await clientOf(bridge.url, client.headers).post(initializeBody());
+  assert.equal((await jsonOf(opened)).error.code, -32602);
 });
