@@ -1,172 +1,14 @@
 /** One living credential per user: refreshed once, stored before use, never lost to a Forgejo that is merely down. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { MINUTE } from '../../src/base/clock.js';
-import { type ClientId, type GrantId, sha256, type UserId } from '../../src/base/ids.js';
-import { createRecordingLog } from '../../src/base/log.js';
-import { createMetrics } from '../../src/base/metrics.js';
 import { Secret } from '../../src/base/secret.js';
-import { Credentials } from '../../src/identity/credentials.js';
 import { KeyRing } from '../../src/identity/sealing.js';
-import { Unsaved } from '../../src/identity/unsaved.js';
-import { createAudit } from '../../src/oauth/audit.js';
-import type { Client } from '../../src/oauth/clients.js';
-import {
-  type IdentityFault,
-  type IdentityProvider,
-  isIdentityFault,
-  type UpstreamTokens,
-} from '../../src/oauth/identity.js';
-import { openSqliteStore } from '../../src/store/sqlite-store.js';
-import { parseSeries } from '../support/scrape.js';
-
-const USER = 'us_1' as UserId;
-const IDENTITY = { issuer: 'https://forgejo.example', subject: '7', login: 'alice' };
-const START = 1_800_000_000_000;
-
-/** An upstream port whose refreshes are answered by the test, when and as it likes. */
-function scriptedUpstream(now: () => number) {
-  const asked: ((answer: UpstreamTokens | IdentityFault) => void)[] = [];
-  let user: IdentityFault | typeof IDENTITY = IDENTITY;
-  const provider: IdentityProvider = {
-    issuer: IDENTITY.issuer,
-    displayName: 'forgejo.example',
-    createVerifier: () => 'v',
-    authorizationUrl: () => '',
-    check: async () => undefined,
-    redeemCode: async () => ({ kind: 'unreachable', detail: '' }),
-    refresh: () => new Promise((resolve) => asked.push(resolve)),
-    identify: async () => user,
-    explainError: () => ({ kind: 'unreachable', detail: '' }),
-  };
-  return {
-    provider,
-    asked,
-    answer: (text: string, seconds = 3600) =>
-      asked.shift()?.({
-        access: new Secret(`access ${text}`),
-        refresh: new Secret(`refresh ${text}`),
-        issuedAt: now(),
-        expiresAt: now() + seconds * 1000,
-      }),
-    fail: (kind: IdentityFault['kind']) => asked.shift()?.({ kind, detail: 'because' }),
-    bar: () => {
-      user = { kind: 'barred', detail: '403' };
-    },
-  };
-}
-
-async function setUp({ failingWrites = 0 } = {}) {
-  const folder = mkdtempSync(join(tmpdir(), 'fjmcp-credentials-'));
-  let time = START;
-  const now = () => time;
-  const store = openSqliteStore(join(folder, 'broker.db'));
-  const keys = new KeyRing([randomBytes(32)], randomBytes);
-  const upstream = scriptedUpstream(now);
-  let failuresLeft = failingWrites;
-  const metrics = createMetrics({ ofProcess: false });
-  const log = createRecordingLog(() => undefined);
-  const unsaved = new Unsaved({
-    store: {
-      ...store,
-      async replaceCredential(...written) {
-        failuresLeft -= 1;
-        if (failuresLeft >= 0) throw new Error('disk full');
-        return store.replaceCredential(...written);
-      },
-    },
-    identity: upstream.provider,
-    keys,
-    now,
-    log,
-  });
-  const credentials = new Credentials({
-    store,
-    identity: upstream.provider,
-    keys,
-    unsaved,
-    onSignedOut: () => undefined,
-    audit: createAudit({ store, log, now, random: randomBytes }),
-    metrics,
-    now,
-    random: randomBytes,
-    log,
-    timing: { patienceMs: 10_000, othersMs: 5 },
-  });
-  const client: Client = {
-    id: 'cl_1' as ClientId,
-    kind: 'dynamic',
-    name: 'c',
-    redirectUris: [],
-    authMethod: 'none',
-    secretHash: undefined,
-    jwksUri: undefined,
-    grantTypes: ['authorization_code'],
-    uri: undefined,
-    createdAt: START,
-  };
-  await store.addClient(client);
-  const signIn = (n: number, access: string) =>
-    store.recordSignIn({
-      newUserId: USER,
-      identity: IDENTITY,
-      client,
-      credential: keys.seal(IDENTITY, {
-        access: new Secret(access),
-        refresh: new Secret(`refresh of ${access}`),
-        issuedAt: time,
-        expiresAt: time + 60 * MINUTE,
-      }),
-      grant: {
-        id: `gr_${n}` as GrantId,
-        clientId: 'cl_1' as ClientId,
-        resource: 'r',
-        scope: 'mcp',
-        createdAt: time,
-      },
-      code: { hash: sha256(`${n}`), redirectUri: 'x', codeChallenge: 'c', expiresAt: time },
-    });
-  await signIn(1, 'access first');
-  /** Waits until the upstream was asked `count` times in all that are still unanswered. */
-  const untilAsked = async (count = 1) => {
-    while (upstream.asked.length < count) await new Promise((resolve) => setImmediate(resolve));
-  };
-  const read = async () => {
-    const fresh = await credentials.fresh(USER);
-    return isIdentityFault(fresh) ? fresh.kind : fresh.tokens.access.reveal();
-  };
-  /** How often a refresh ended in which way. */
-  const refreshes = async () =>
-    Object.fromEntries(
-      [...parseSeries(await metrics.text())]
-        .filter(([, count]) => count > 0)
-        .map(([name, count]) => [/outcome="(\w+)"/.exec(name)?.[1], count]),
-    );
-  return {
-    refreshes,
-    store,
-    keys,
-    upstream,
-    credentials,
-    signIn,
-    untilAsked,
-    read,
-    forward: (ms: number) => {
-      time += ms;
-    },
-    async [Symbol.asyncDispose]() {
-      await store[Symbol.asyncDispose]();
-      rmSync(folder, { recursive: true });
-    },
-  };
-}
+import { IDENTITY, setUpCredentials, USER } from '../support/credentials.js';
 
 test('a token far from its end is given as it is', async () => {
-  await using it = await setUp();
+  await using it = await setUpCredentials();
   it.forward(54 * MINUTE);
   assert.equal(await it.read(), 'access first');
   assert.equal(it.upstream.asked.length, 0);
@@ -174,7 +16,7 @@ test('a token far from its end is given as it is', async () => {
 });
 
 test('a token near its end is refreshed once, however many ask', async () => {
-  await using it = await setUp();
+  await using it = await setUpCredentials();
   it.forward(56 * MINUTE);
   const readers = Array.from({ length: 20 }, () => it.read());
   await it.untilAsked();
@@ -186,7 +28,7 @@ test('a token near its end is refreshed once, however many ask', async () => {
 });
 
 test('a refreshed pair that the store cannot take is not lost: it is stored at the next try', async () => {
-  await using it = await setUp({ failingWrites: 1 });
+  await using it = await setUpCredentials({ failingWrites: 1 });
   it.forward(56 * MINUTE);
   const reading = it.read();
   await it.untilAsked();
@@ -198,7 +40,7 @@ test('a refreshed pair that the store cannot take is not lost: it is stored at t
 });
 
 test('a dead refresh token retires the credential, and a new sign-in revives the user', async () => {
-  await using it = await setUp();
+  await using it = await setUpCredentials();
   it.forward(56 * MINUTE);
   const reading = it.read();
   await it.untilAsked();
@@ -212,7 +54,7 @@ test('a dead refresh token retires the credential, and a new sign-in revives the
 
 for (const kind of ['unreachable', 'misconfigured'] as const) {
   test(`while Forgejo is ${kind} the old token serves until its end, and nothing is deleted`, async () => {
-    await using it = await setUp();
+    await using it = await setUpCredentials();
     it.forward(56 * MINUTE);
     const early = it.read();
     await it.untilAsked();
@@ -229,7 +71,7 @@ for (const kind of ['unreachable', 'misconfigured'] as const) {
 }
 
 test('a sign-in during a refresh wins over it', async () => {
-  await using it = await setUp();
+  await using it = await setUpCredentials();
   it.forward(56 * MINUTE);
   const reading = it.read();
   await it.untilAsked();
@@ -240,7 +82,7 @@ test('a sign-in during a refresh wins over it', async () => {
 });
 
 test('a dead answer to an old refresh token does not retire the credential of a sign-in meanwhile', async () => {
-  await using it = await setUp();
+  await using it = await setUpCredentials();
   it.forward(56 * MINUTE);
   const reading = it.read();
   await it.untilAsked();
@@ -250,9 +92,9 @@ test('a dead answer to an old refresh token does not retire the credential of a 
 });
 
 test('a barred user is found out at the refresh', async () => {
-  await using it = await setUp();
+  await using it = await setUpCredentials();
   it.forward(56 * MINUTE);
-  it.upstream.bar();
+  it.upstream.say('barred');
   const reading = it.read();
   await it.untilAsked();
   it.upstream.answer('second');
@@ -262,7 +104,7 @@ test('a barred user is found out at the refresh', async () => {
 });
 
 test('a short-lived token is refreshed only when two thirds of its life are over', async () => {
-  await using it = await setUp();
+  await using it = await setUpCredentials();
   it.forward(56 * MINUTE);
   const reading = it.read();
   await it.untilAsked();
@@ -273,7 +115,7 @@ test('a short-lived token is refreshed only when two thirds of its life are over
 });
 
 test('a sealed credential opens with its key, for its user, unaltered, and not otherwise', async () => {
-  await using it = await setUp();
+  await using it = await setUpCredentials();
   const row = await it.store.findCredential(USER);
   assert.ok(row);
   assert.equal(it.keys.open(row)?.access.reveal(), 'access first');

@@ -2,13 +2,16 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
+import { MINUTE } from '../../src/base/clock.js';
 import { createRecordingLog } from '../../src/base/log.js';
 import { Secret } from '../../src/base/secret.js';
 import { type ForgejoOptions as StandInOptions, startForgejo } from '../../src/demo/forgejo/forgejo.js';
 import { createForgejo, type ForgejoOptions } from '../../src/identity/forgejo.js';
 import { judgeVersion } from '../../src/identity/forgejo-version.js';
 import { isIdentityFault, type UpstreamTokens } from '../../src/oauth/identity.js';
+import { openSqliteStore } from '../../src/store/sqlite-store.js';
 import { Browser, signIn } from '../support/browser.js';
+import { IDENTITY, setUpCredentials, USER } from '../support/credentials.js';
 
 const CALLBACK = 'http://127.0.0.1:1/oauth/callback';
 
@@ -26,7 +29,7 @@ async function upstream(options: StandInOptions = {}, allowed: { users?: string[
     allowedOrgs: allowed.orgs ?? [],
     timeoutMs: 30_000,
     tokenTimeoutMs: 30_000,
-    now: Date.now,
+    now: options.now ?? Date.now,
     log: createRecordingLog((_level, event) => logged.push(event)),
   };
   const forgejo = createForgejo(settings);
@@ -119,6 +122,12 @@ describe('what Forgejo answers has one meaning each', () => {
     assert.equal(kind(await it.forgejo.identify(tokens.access)), 'barred');
   });
 
+  test('a token without the scope to say whose it is bars nobody: its user consented to something else', async () => {
+    await using it = await upstream();
+    const token = it.standIn.control.createAccessToken('alice', ['write:repository']);
+    assert.equal(kind(await it.forgejo.identify(new Secret(token))), 'scope_conflict');
+  });
+
   test("a wrong client secret is the operator's problem in both grants, and logs nobody out", async () => {
     await using it = await upstream();
     const tokens = await it.tokensOf('alice');
@@ -156,6 +165,14 @@ describe('a Forgejo that is down, slow or strange decides nothing', () => {
       assert.deepEqual(outcomes.map(kind), Array(4).fill('unreachable'));
     });
   }
+
+  test('a proxy that lets nobody through has barred nobody', async () => {
+    await using it = await upstream();
+    const tokens = await it.tokensOf('alice');
+    it.standIn.faults.forbidden();
+    assert.equal(kind(await it.forgejo.identify(tokens.access)), 'unreachable');
+    assert.equal(kind(await it.forgejo.refresh(tokens.refresh ?? new Secret(''))), 'unreachable');
+  });
 
   test('an OAuth provider that is switched off means unreachable, not a dead sign-in', async () => {
     await using it = await upstream();
@@ -218,4 +235,20 @@ test('a Forgejo that is too old is refused, one that hides its version is not, G
   it.standIn.control.change({ requireSigninView: false, version: '1.24.0' });
   assert.equal(kind(await it.forgejo.check()), 'fine');
   assert.ok(it.logged.includes('upstream.not_forgejo'));
+});
+
+test('two brokers on one database refresh at once, again and again, and Forgejo kills the pair of neither', async () => {
+  await using it = await setUpCredentials();
+  await using its = await upstream({ now: it.now });
+  await using store = openSqliteStore(it.database);
+  await it.store.keepCredential(IDENTITY, it.keys.seal(IDENTITY, await its.tokensOf('alice')));
+  const brokers = [it.store, store].map((each) => it.createCredentials(each, its.forgejo));
+  for (let round = 1; round <= 20; round += 1) {
+    it.forward(56 * MINUTE);
+    const [mine, yours] = await Promise.all(brokers.map((each) => it.read(each)));
+    assert.equal(mine, yours);
+    assert.equal(kind(await its.forgejo.identify(new Secret(mine ?? ''))), 'fine');
+  }
+  assert.deepEqual(it.signedOut, []);
+  assert.equal((await store.findCredential(USER))?.state, 'alive');
 });

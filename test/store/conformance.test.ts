@@ -155,6 +155,35 @@ for (const { name, open } of DRIVERS) {
       assert.equal((await store.findAccessToken(sha256('access first')))?.credential, 'alive');
     });
 
+    test('bars a user at the version it was read at: credential and grants end together, and a sign-in begins anew', async () => {
+      await using store = await withTokens();
+      const user = 'us_1' as UserId;
+      await store.recordSignIn(signIn(2, '8'));
+      assert.equal(await store.barUser(user, 2), undefined);
+      assert.equal(await alive(store, 'first'), true);
+      const outcomes = await Promise.all([store.barUser(user, 1), store.barUser(user, 1)]);
+      assert.deepEqual(
+        outcomes.map((ended) => ended?.map(({ id }) => id)),
+        [['gr_1'], undefined],
+      );
+      assert.equal(await alive(store, 'first'), false);
+      assert.equal(await store.findRefreshToken(sha256('refresh first')), undefined);
+      const { sealed, state } = (await store.findCredential(user)) ?? assert.fail();
+      assert.deepEqual([sealed.length, state], [0, 'dead']);
+      assert.equal((await store.findCredential('us_2' as UserId))?.state, 'alive');
+      await store.recordSignIn(signIn(3, '7'));
+      assert.equal((await store.findCredential(user))?.state, 'alive');
+    });
+
+    test('takes a pair at its version though the credential was thought dead: it has just been received', async () => {
+      await using store = await withTokens();
+      const user = 'us_1' as UserId;
+      const next = { sealed: Buffer.from('next'), keyId: 'k2', issuedAt: NOW, expiresAt: NOW };
+      assert.equal(await store.retireCredential(user, 1), true);
+      assert.equal(await store.replaceCredential(user, 1, next), true);
+      assert.equal((await store.findCredential(user))?.state, 'alive');
+    });
+
     test('sweeps what is expired or abandoned, and nothing that lives', async () => {
       await using store = await withTokens();
       await store.addClient(client('cl_idle'));

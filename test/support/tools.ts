@@ -9,9 +9,9 @@ import { atCallback, CHALLENGE } from './stage.js';
 const FORGEJO_MCP = resolve(import.meta.dirname, '../fixtures/fake-forgejo-mcp.js');
 
 /** Children are forgejo-mcp's double: they call Forgejo when they start, and again for each tool. */
-export const startToolStage = () =>
+export const startToolStage = (env: Readonly<Record<string, string>> = {}) =>
   startStage({
-    env: { BROKER_MCP_COMMAND: `'${process.execPath}' '${FORGEJO_MCP}'` },
+    env: { BROKER_MCP_COMMAND: `'${process.execPath}' '${FORGEJO_MCP}'`, ...env },
     forgejo: { invalidateRefreshTokens: true, accessTokenSeconds: 3600 },
   });
 

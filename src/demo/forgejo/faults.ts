@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 type Fault =
   | { readonly kind: 'slow' | 'late'; readonly ms: number }
-  | { readonly kind: 'hang' | 'badGateway' | 'garble' | 'reset' | 'loseAnswer' };
+  | { readonly kind: 'hang' | 'badGateway' | 'forbidden' | 'garble' | 'reset' | 'loseAnswer' };
 
 export interface FaultControl {
   /** Every answer comes `ms` later. */
@@ -17,6 +17,8 @@ export interface FaultControl {
   badGateway(...paths: string[]): void;
   /** A 200 that says JSON and is none, the request undone. */
   garble(...paths: string[]): void;
+  /** The 403 page of a proxy that lets nobody through. */
+  forbidden(...paths: string[]): void;
   /** Ends the connection with a TCP reset, the request undone. */
   reset(...paths: string[]): void;
   /** Performs the request, then drops the connection instead of answering. */
@@ -29,11 +31,15 @@ export interface FaultControl {
   count(path: string): number;
 }
 
-const BAD_GATEWAY = `<html>
-<head><title>502 Bad Gateway</title></head>
-<body><center><h1>502 Bad Gateway</h1></center></body>
+const proxyPage = (status: number, title: string) =>
+  new Response(
+    `<html>
+<head><title>${status} ${title}</title></head>
+<body><center><h1>${status} ${title}</h1></center></body>
 </html>
-`;
+`,
+    { status, headers: { 'content-type': 'text/html' } },
+  );
 
 export class Faults implements FaultControl {
   /** By path; `/` stands for all. The last one set for a path wins. */
@@ -64,6 +70,10 @@ export class Faults implements FaultControl {
 
   garble(...paths: string[]): void {
     this.#set({ kind: 'garble' }, paths);
+  }
+
+  forbidden(...paths: string[]): void {
+    this.#set({ kind: 'forbidden' }, paths);
   }
 
   reset(...paths: string[]): void {
@@ -107,7 +117,9 @@ export class Faults implements FaultControl {
         socket.once('close', () => this.#hanging.delete(socket));
         return await never();
       case 'badGateway':
-        return new Response(BAD_GATEWAY, { status: 502, headers: { 'content-type': 'text/html' } });
+        return proxyPage(502, 'Bad Gateway');
+      case 'forbidden':
+        return proxyPage(403, 'Forbidden');
       case 'garble':
         return new Response('{"access_token": "eyJ', { headers: { 'content-type': 'application/json' } });
       case 'reset':
