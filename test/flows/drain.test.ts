@@ -47,7 +47,10 @@ test('a stop lets calls finish, ends streams in order, and leaves whoever is new
   const client = await connect(stage.mcpUrl, token);
   // Until it ends, not until it is cut.
   const stream = (await client.get()).text();
-  const long = client.call('later', { ms: 2000 }, 'long');
+  let isLongOver = false;
+  const long = client.call('later', { ms: 2000 }, 'long').finally(() => {
+    isLongOver = true;
+  });
   const endless = client.call('never', {}, 'endless');
   await until('the calls', async () => {
     const { received } = (await client.call('received')).result;
@@ -55,6 +58,7 @@ test('a stop lets calls finish, ends streams in order, and leaves whoever is new
   });
   const ended = broker.kill('SIGTERM').then((end) => ({ ...end, at: Date.now() }));
   await stream;
+  assert.equal(isLongOver, false);
   const body = '{"jsonrpc":"2.0","id":1,"method":"echo","params":{"mine":1}}';
   const newcomer = ask(stage.mcpUrl, 'POST', { ...client.headers, ...JSON_TYPE }, body).then((answer) => ({
     ...answer,

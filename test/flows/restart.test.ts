@@ -79,7 +79,7 @@ test('after a power cut amid writing, all that a client has learned of still hol
 
 test('children that neither the broker nor its guardian could end are ended by the next broker', {
   skip: process.platform !== 'linux' && 'this takes /proc',
-}, async () => {
+}, async (t) => {
   const servers = {
     main: { command: process.execPath, args: [SERVER], env: { FIXTURE: 'deaf,parent' } },
   };
@@ -97,6 +97,9 @@ test('children that neither the broker nor its guardian could end are ended by t
   );
   const orphans = family.filter(({ pid }) => pid !== guardian?.pid);
   assert.ok(guardian !== undefined && orphans.length === 2);
+  t.after(async () => {
+    for (const { pid } of await survivorsOf(orphans, 0)) process.kill(pid, 'SIGKILL');
+  });
   process.kill(broker.pid, 'SIGSTOP');
   process.kill(guardian.pid, 'SIGKILL');
   await broker.kill('SIGKILL');

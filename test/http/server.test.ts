@@ -17,15 +17,15 @@ import { until } from '../fixtures/until.js';
 
 const LOOPBACK = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
 
-/** Asks over its one connection, and again 50 ms after it is told to. */
+/** Asks over its one connection, and again when it is told to; it counts what it has handed to the system. */
 const KEPT_CLIENT = `
-  const { parentPort, workerData: port } = require('node:worker_threads');
+  const { parentPort, workerData: { port, sent } } = require('node:worker_threads');
   const { Agent, get } = require('node:http');
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const ask = () => get({ port, host: '127.0.0.1', path: '/quick', agent }, async (response) => {
     for await (const chunk of response) parentPort.postMessage(String(chunk));
-  }).on('error', (error) => parentPort.postMessage(String(error)));
-  parentPort.on('message', () => setTimeout(ask, 50));
+  }).on('error', (error) => parentPort.postMessage(String(error))).on('finish', () => Atomics.add(sent, 0, 1));
+  parentPort.on('message', ask);
   ask();
 `;
 
@@ -170,13 +170,15 @@ test('a request that is half there when the end begins is waited for', async () 
 test('a request that came while the broker was busy is read before its connection counts as quiet', async (t) => {
   await using stage = await start();
   // In a thread of its own, for it sends while this one is busy.
-  const client = new Worker(KEPT_CLIENT, { eval: true, workerData: stage.port });
+  const sent = new Int32Array(new SharedArrayBuffer(4));
+  const client = new Worker(KEPT_CLIENT, { eval: true, workerData: { port: stage.port, sent } });
   t.after(() => client.terminate());
   assert.deepEqual(await once(client, 'message'), ['quick']);
   const drained = stage.server.drain(10_000);
   const started = performance.now();
   client.postMessage('again');
-  while (performance.now() - started < 300);
+  // Until it is sent, and longer than a connection may be quiet.
+  while (Atomics.load(sent, 0) < 2 || performance.now() - started < 200);
   assert.deepEqual(await once(client, 'message'), ['quick']);
   await drained;
 });
