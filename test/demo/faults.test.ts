@@ -27,6 +27,17 @@ test('a bad gateway is an HTML 502 for the paths it was set for, until it is cle
   assert.equal((await wire.api('/version')).status, 200);
 });
 
+test('a garbled answer is no JSON, and its request is undone', async () => {
+  await using wire = await startWire();
+  const { refresh_token } = await wire.tokens();
+  wire.forgejo.faults.garble('/login/oauth/access_token');
+  const { status, text } = await wire.refresh(refresh_token);
+  assert.equal(status, 200);
+  assert.throws(() => JSON.parse(text), SyntaxError);
+  wire.forgejo.faults.clear();
+  assert.equal((await wire.refresh(refresh_token)).status, 200);
+});
+
 test('a reset ends the connection with the request undone', async () => {
   await using wire = await startWire();
   const { refresh_token } = await wire.tokens();
@@ -55,6 +66,17 @@ test('a slow answer comes late, and a hanging one never', async () => {
   faults.hang('/api/v1/version');
   const signal = AbortSignal.timeout(50);
   await assert.rejects(wire.api('/version', undefined, { signal }), { name: 'TimeoutError' });
+});
+
+test('a request that hangs ends when its connection is ended', async () => {
+  await using wire = await startWire();
+  const { faults } = wire.forgejo;
+  faults.hang('/api/v1/version');
+  const lost = assert.rejects(wire.api('/version'), isConnectionLost);
+  while (faults.count('/api/v1/version') === 0) await new Promise(setImmediate);
+  faults.clear();
+  faults.hangUp();
+  await lost;
 });
 
 test('closing does not wait for requests that hang or are slow', async () => {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 type Fault =
   | { readonly kind: 'slow' | 'late'; readonly ms: number }
-  | { readonly kind: 'hang' | 'badGateway' | 'reset' | 'loseAnswer' };
+  | { readonly kind: 'hang' | 'badGateway' | 'garble' | 'reset' | 'loseAnswer' };
 
 export interface FaultControl {
   /** Every answer comes `ms` later. */
@@ -15,12 +15,16 @@ export interface FaultControl {
   hang(...paths: string[]): void;
   /** The 502 page of a proxy whose Forgejo is down. */
   badGateway(...paths: string[]): void;
+  /** A 200 that says JSON and is none, the request undone. */
+  garble(...paths: string[]): void;
   /** Ends the connection with a TCP reset, the request undone. */
   reset(...paths: string[]): void;
   /** Performs the request, then drops the connection instead of answering. */
   loseAnswer(...paths: string[]): void;
   /** The network is fine again. A request that hangs already stays unanswered. */
   clear(): void;
+  /** Ends the connections of the requests that hang. */
+  hangUp(): void;
   /** How many requests there were for a path and everything below it. */
   count(path: string): number;
 }
@@ -36,6 +40,7 @@ export class Faults implements FaultControl {
   readonly #faults = new Map<string, Fault>();
   readonly #seen: string[] = [];
   readonly #closed: AbortSignal;
+  readonly #hanging = new Set<Socket>();
 
   constructor(closed: AbortSignal) {
     this.#closed = closed;
@@ -57,6 +62,10 @@ export class Faults implements FaultControl {
     this.#set({ kind: 'badGateway' }, paths);
   }
 
+  garble(...paths: string[]): void {
+    this.#set({ kind: 'garble' }, paths);
+  }
+
   reset(...paths: string[]): void {
     this.#set({ kind: 'reset' }, paths);
   }
@@ -67,6 +76,11 @@ export class Faults implements FaultControl {
 
   clear(): void {
     this.#faults.clear();
+  }
+
+  hangUp(): void {
+    for (const socket of this.#hanging) socket.destroy();
+    this.#hanging.clear();
   }
 
   count(path: string): number {
@@ -89,9 +103,13 @@ export class Faults implements FaultControl {
         return answered;
       }
       case 'hang':
+        this.#hanging.add(socket);
+        socket.once('close', () => this.#hanging.delete(socket));
         return await never();
       case 'badGateway':
         return new Response(BAD_GATEWAY, { status: 502, headers: { 'content-type': 'text/html' } });
+      case 'garble':
+        return new Response('{"access_token": "eyJ', { headers: { 'content-type': 'application/json' } });
       case 'reset':
         socket.resetAndDestroy();
         return await never();
