@@ -74,6 +74,7 @@ export class Session {
   readonly #told = new Map<Life, SessionWishes>();
   #opening: Opening | undefined;
   #seenAt: number;
+  #answeredAt = 0;
 
   constructor(id: SessionId, caller: Caller, server: string, host: SessionHost, record?: SessionRecord) {
     this.id = id;
@@ -123,6 +124,11 @@ export class Session {
   /** When the client last said something; open streams do not count. */
   get seenAt(): number {
     return this.#seenAt;
+  }
+
+  /** Since when there was nothing to do for its client, if there is nothing now. */
+  get idleSince(): number {
+    return Math.max(this.#seenAt, this.#answeredAt);
   }
 
   get callsInFlight(): number {
@@ -307,7 +313,10 @@ export class Session {
   }
 
   #callEnded(outcome: CallOutcome, exchange: Exchange): void {
-    if (exchange.isOurs !== true) this.#host.observer.called(this.server, outcome);
+    if (exchange.isOurs !== true) {
+      this.#answeredAt = this.#host.now();
+      this.#host.observer.called(this.server, outcome);
+    }
     this.#children.release();
   }
 

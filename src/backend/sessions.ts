@@ -3,7 +3,7 @@
  * authority; what stands in memory are those in use. What is said in a session is not its business.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type Clock, SECOND } from '../base/clock.js';
+import { type Clock, MINUTE, SECOND } from '../base/clock.js';
 import { type Caller, type GrantId, type Randomness, randomId, type SessionId } from '../base/ids.js';
 import { describeError, type Log, type LogFields } from '../base/log.js';
 import type { RequestMessage } from '../mcp/message.js';
@@ -52,6 +52,8 @@ export interface SessionsOptions {
 const MAX_SESSIONS_PER_USER = 200;
 const TICK_MS = SECOND;
 const PORTION = 500;
+/** So long a client that was cut off may come back for an answer; it is kept with the session that is in memory. */
+const KEPT_MS = MINUTE;
 
 export class Sessions implements AsyncDisposable {
   readonly #options: SessionsOptions;
@@ -167,10 +169,10 @@ export class Sessions implements AsyncDisposable {
     for (const session of this.#sessions.values()) {
       session.tick(time);
       if (session.callsInFlight > 0) continue;
-      const unseenMs = time - session.seenAt;
-      const isIdle = unseenMs >= limits.childIdleMs;
-      if (isIdle && session.sleep('idle')) this.#observer.evicted('idle');
-      if (unseenMs >= limits.sessionMs || (isIdle && !session.isInUse)) session.close(failures.sessionClosed);
+      const idleMs = time - session.idleSince;
+      if (idleMs >= limits.childIdleMs && session.sleep('idle')) this.#observer.evicted('idle');
+      const isForgotten = idleMs >= Math.max(limits.childIdleMs, KEPT_MS) && !session.isInUse;
+      if (isForgotten || time - session.seenAt >= limits.sessionMs) session.close(failures.sessionClosed);
     }
   }
 

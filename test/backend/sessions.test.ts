@@ -102,6 +102,32 @@ test('a child with a call in flight is not idle', async () => {
   assert.equal((await held).result.mine, 'first');
 });
 
+test('a child is idle since its last call ended, however long that took', async () => {
+  await using at = await startAt({ limits: { childIdleMs: 1000, requestMs: 10_000 } });
+  const client = await connect(at.bridge.url);
+  const call = client.call('never');
+  await until('the call', () => at.bridge.sessions.counts.calls === 1);
+  at.pass(10_000);
+  assert.equal(reasonOf(await call), 'timed-out');
+  at.pass(999);
+  const states = [...at.bridge.sessions.census.sessions].map(({ state }) => state);
+  assert.deepEqual(states, ['live']);
+  at.pass(1);
+  await until('quiet', () => at.bridge.sessions.counts.children === 0);
+});
+
+test('a session stays in memory as long as a client that was cut off may come back for an answer', async () => {
+  await using at = await startAt({ limits: { childIdleMs: 1000 } });
+  const client = await connect(at.bridge.url);
+  await pidOf(client);
+  at.pass(1000);
+  await until('quiet', () => at.bridge.sessions.counts.children === 0);
+  at.pass(58_999);
+  assert.equal(at.bridge.sessions.counts.sessions, 1);
+  at.pass(1);
+  assert.equal(at.bridge.sessions.counts.sessions, 0);
+});
+
 test('a session unseen for its lifetime is closed', async () => {
   await using at = await startAt({ limits: { sessionMs: 100_000 } });
   const client = await connect(at.bridge.url);
