@@ -63,6 +63,7 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
   };
 
   async function requestTokens(form: Record<string, string>): Promise<UpstreamTokens | IdentityFault> {
+    const askedAt = now();
     const basic = Buffer.from(`${clientId}:${clientSecret.reveal()}`).toString('base64');
     const answer = await guardedFetch(`${url}/login/oauth/access_token`, {
       method: 'POST',
@@ -75,7 +76,7 @@ export function createForgejo(options: ForgejoOptions): IdentityProvider {
       timeoutMs,
       maxBytes: MAX_ANSWER_BYTES,
     });
-    return isFailure(answer) ? unreachable(failed(answer)) : readTokens(answer, receivedAt());
+    return isFailure(answer) ? unreachable(failed(answer)) : readTokens(answer, askedAt, receivedAt());
   }
 
   /** Whose account it is that the API refuses. From 16 on this endpoint answers for barred accounts too. */
@@ -196,24 +197,28 @@ function unreachable(detail: string): IdentityFault {
   return { kind: 'unreachable', detail };
 }
 
-function readTokens({ status, text }: GuardedResponse, now: number): UpstreamTokens | IdentityFault {
+function readTokens(
+  { status, text }: GuardedResponse,
+  askedAt: number,
+  issuedAt: number,
+): UpstreamTokens | IdentityFault {
   const body = parseJson(text);
   if (status === 200 && typeof body === 'object' && body !== null)
-    return tokensFrom(new OAuth2Tokens(body), now);
+    return tokensFrom(new OAuth2Tokens(body), askedAt, issuedAt);
   const refused = errorBody.safeParse(body);
   // Only a JSON 400 with a known code decides; a proxy's HTML, a 5xx, an install page do not.
   if (status !== 400 || !refused.success) return unreachable(`token endpoint: status ${status}`);
   return meaningOf(refused.data.error, refused.data.error_description ?? '');
 }
 
-function tokensFrom(tokens: OAuth2Tokens, now: number): UpstreamTokens | IdentityFault {
+function tokensFrom(tokens: OAuth2Tokens, askedAt: number, issuedAt: number): UpstreamTokens | IdentityFault {
   try {
     return {
       access: new Secret(tokens.accessToken()),
       refresh: tokens.hasRefreshToken() ? new Secret(tokens.refreshToken()) : undefined,
-      issuedAt: now,
-      // Relative to our clock at receipt: Forgejo's own clock may differ.
-      expiresAt: now + tokens.accessTokenExpiresInSeconds() * SECOND,
+      issuedAt,
+      // By our clock, as Forgejo's own may differ; and from our question on, as the answer may have been long on its way.
+      expiresAt: askedAt + tokens.accessTokenExpiresInSeconds() * SECOND,
     };
   } catch {
     return unreachable('token endpoint: an answer without a token');

@@ -59,6 +59,17 @@ async function upstream(options: StandInOptions = {}, allowed: { users?: string[
 const kind = (outcome: object | undefined) =>
   outcome === undefined ? 'fine' : isIdentityFault(outcome) ? outcome.kind : 'fine';
 
+test('the life of a token begins with our question, not with an answer that was long on its way', async () => {
+  await using it = await upstream({ accessTokenSeconds: 60 });
+  const granted = await it.code('alice');
+  it.standIn.faults.late(200, '/login/oauth/access_token');
+  const askedAt = Date.now();
+  const tokens = await it.forgejo.redeemCode(granted.code, granted.verifier);
+  assert.ok(!isIdentityFault(tokens));
+  assert.ok(tokens.issuedAt >= askedAt + 200);
+  assert.ok(tokens.expiresAt < askedAt + 60_200);
+});
+
 for (const variant of ['11', '15', '16'] as const) {
   for (const subPath of ['', '/git']) {
     test(`a user of Forgejo ${variant}${subPath} signs in, is identified by number, and is refreshed`, async () => {
