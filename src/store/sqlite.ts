@@ -97,8 +97,21 @@ function open(path: string): OpenedSqlite & { readonly connection: Database } {
 
 /** A connection to `path` with the settings that SQLite has by default. */
 export function connect(path: string): Database {
-  const Driver = require(sqliteDriver()) as new (path: string) => Database;
-  return new Driver(path);
+  const driver = sqliteDriver();
+  const Driver = require(driver) as new (path: string) => Database;
+  const connection = new Driver(path);
+  if (driver === 'libsql') keepReasons(connection);
+  return connection;
+}
+
+/**
+ * Out of space, SQLite rolls back by itself. libsql rolls back once more, and the complaint about that would be all that we
+ * hear of it.
+ */
+function keepReasons(connection: Database): void {
+  const exec = connection.exec.bind(connection);
+  connection.exec = (source) =>
+    source === 'ROLLBACK' && !connection.inTransaction ? connection : exec(source);
 }
 
 /** The driver that is loaded here. */

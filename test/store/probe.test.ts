@@ -5,8 +5,9 @@ import { statSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { sql } from 'drizzle-orm';
 import { openExistingSqlite, openSqlite } from '../../src/store/sqlite.js';
+import { isPassingFailure } from '../../src/store/sqlite-errors.js';
 import { openSqliteStore } from '../../src/store/sqlite-store.js';
-import { client, nextPath } from './drivers.js';
+import { client, nextPath, signIn } from './drivers.js';
 
 const hasPrlimit = spawnSync('prlimit', ['--version']).status === 0;
 
@@ -78,4 +79,19 @@ describe('a probe of the SQLite store', () => {
     }
     await store.probe();
   });
+});
+
+test('a sign-in that the disk does not take fails for a reason that may pass', {
+  skip: !hasPrlimit,
+}, async () => {
+  await using store = openSqliteStore(nextPath());
+  const first = signIn(1, '7');
+  await store.addClient(first.client);
+  const former = limitFiles('4096');
+  try {
+    await assert.rejects(store.recordSignIn(first), isPassingFailure);
+  } finally {
+    limitFiles(former);
+  }
+  assert.equal(await store.recordSignIn(first), first.newUserId);
 });
