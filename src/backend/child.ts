@@ -2,7 +2,7 @@
  * One process of a stdio MCP server: started without a shell in its own process group, framed, and always reaped with
  * its whole group. Lines leave it without the upstream token. Refuses nothing it reads; what a line means is not asked here.
  */
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { LineSplitter } from '../mcp/framing.js';
 import { blankBreaks } from '../mcp/message.js';
@@ -121,7 +121,7 @@ export class Child implements AsyncDisposable {
 
   #start(): ChildProcessWithoutNullStreams | undefined {
     const { plan, redact, maxLineBytes, onLine, onStderr, onFlood } = this.#options;
-    let child: ChildProcessWithoutNullStreams;
+    let child: ChildProcess;
     try {
       child = spawn(plan.command, plan.args, { cwd: plan.cwd, env: plan.env, detached: true, stdio: 'pipe' });
     } catch (error) {
@@ -129,6 +129,10 @@ export class Child implements AsyncDisposable {
       queueMicrotask(() => this.#finish({ how: 'neverStarted', why: codeOf(error) }));
       return undefined;
     }
+    child.once('error', (error) => {
+      if (child.pid === undefined) this.#finish({ how: 'neverStarted', why: error.message });
+    });
+    if (!hasPipes(child)) return undefined;
     const stdout = new LineSplitter(maxLineBytes, {
       line: (line) => {
         lines += 1;
@@ -161,9 +165,6 @@ export class Child implements AsyncDisposable {
     child.stderr.on('data', hear('stderr', stderr)).on('end', () => stderr.flush());
     // A write to a child that is gone fails here; its end is told by `exit`.
     for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on('error', () => undefined);
-    child.once('error', (error) => {
-      if (child.pid === undefined) this.#finish({ how: 'neverStarted', why: error.message });
-    });
     child.once('exit', (code, signal) => this.#exited(child, code, signal));
     return child;
   }
@@ -218,6 +219,9 @@ export class Child implements AsyncDisposable {
     }
   }
 }
+
+/** Where no descriptor is free (EMFILE, ENFILE), Node.js makes no pipes; that it failed is told by `error`. */
+const hasPipes = (child: ChildProcess): child is ChildProcessWithoutNullStreams => Boolean(child.stdout);
 
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error ? String(error.code) : 'spawn failed';

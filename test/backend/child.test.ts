@@ -1,9 +1,11 @@
 /** One process: it is always reaped, with its whole group, and what it did is data. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { promisify } from 'node:util';
 import { Child, type ChildEnd, type ChildOptions } from '../../src/backend/child.js';
 import { Guardian } from '../../src/backend/guardian.js';
 import { createRedactor } from '../../src/backend/redact.js';
@@ -112,6 +114,13 @@ test('a child that cannot be started is an end like another', async () => {
     assert.equal(child.write(request('ping')), 'ended');
     assert.deepEqual(await child.stop('late'), end);
   }
+});
+
+test('a child for which no file descriptor is left is such an end too, and nothing else is harmed', async () => {
+  const script = `ulimit -n 64 && exec "$0" "$1"`;
+  const args = ['-c', script, process.execPath, join(FIXTURES, 'starved.js')];
+  const { stdout } = await promisify(execFile)('/bin/sh', args);
+  assert.deepEqual(JSON.parse(stdout), { how: 'neverStarted', why: 'spawn /bin/true EMFILE' });
 });
 
 test('why a child cannot be started is told without a word of its environment', async () => {
