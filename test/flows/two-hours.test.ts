@@ -12,7 +12,7 @@ import { type SimulatedChildren, startSimulatedChildren, type Task } from '../su
 const HOURS = 2;
 const TOKEN_SECONDS = 60;
 /** A second waits this long for what is on its way; then it is over, as seconds are. */
-const PATIENCE_MS = 500;
+const PATIENCE_MS = 2000;
 
 /** What the broker's log told so far. */
 class Told {
@@ -65,7 +65,8 @@ class Work {
   }
 
   /** A session with two calls in flight nearly all the time. */
-  async session(bearer: string): Promise<void> {
+  async session(bearer: string, beginsAfterSeconds: number): Promise<void> {
+    await this.#children.later(beginsAfterSeconds);
     const client = await connect(this.#stage.broker.mcpUrl, bearer);
     const repeat = async (next: (n: number) => Task, restSeconds: number) => {
       for (let n = 0; !this.isOver; n += 1) {
@@ -79,8 +80,8 @@ class Work {
     };
     await Promise.all([
       // Shorter than the third of its life that is left of a token when the next child is called for.
-      repeat((n) => ({ seconds: 5 + (n % 8), asks: 'last' }), 4),
-      repeat((n) => ({ seconds: 20 + (n % 21), asks: 'first' }), 1),
+      repeat((n) => ({ seconds: 2 + (n % 7), asks: 'last' }), 4),
+      repeat((n) => ({ seconds: 20 + (n % 17), asks: 'first' }), 1),
     ]);
   }
 
@@ -127,7 +128,8 @@ test('two hours of calls with upstream tokens of a minute: none fails, and no se
     await stage.connect('bob'),
   ];
   const work = new Work(stage, children);
-  const sessions = Promise.all(connections.map(({ access }) => work.session(access)));
+  // The second of alice begins with a token that the first has used for a while.
+  const sessions = Promise.all(connections.map(({ access }, n) => work.session(access, n * 35)));
   const pass = async (seconds: number) => {
     for (let second = 0; second < seconds && work.failed.length === 0; second += 1)
       await passSecond(stage, children, intervals, work);

@@ -113,7 +113,8 @@ test('failures that were on their way together do not count one by one', async (
 test('a request that throws gives its turn to the next', async () => {
   const it = setUp(1);
   const broken = () => it.backoff.ask(ann, () => Promise.reject(new Error('broken')));
-  for (let n = 0; n < 20; n += 1) await assert.rejects(broken(), /broken/);
+  for (const { status } of await Promise.allSettled(users.slice(0, 20).map(broken)))
+    assert.equal(status, 'rejected');
   it.comeBack();
   assert.deepEqual(await it.ask(ben), { fine: true });
 });
