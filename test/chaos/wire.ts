@@ -1,0 +1,94 @@
+/** HTTP of one client: connections of its own that are kept, and messages as they come, whatever the form of the answer. */
+import assert from 'node:assert/strict';
+import { Agent, type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
+import { setImmediate as turn } from 'node:timers/promises';
+
+export interface Message {
+  readonly id?: unknown;
+  readonly method?: string;
+  readonly params?: { readonly progressToken?: unknown; readonly message?: unknown };
+  readonly result?: { readonly content?: readonly { readonly text?: string }[] };
+  readonly error?: { readonly code: number; readonly message: string; readonly data?: { reason?: string } };
+}
+
+export interface Event {
+  readonly id: string | undefined;
+  readonly message: Message | undefined;
+}
+
+/** Nothing takes as long: neither a call nor what may delay it. */
+const SILENCE_MS = 60_000;
+
+export class Wire implements Disposable {
+  readonly agent = new Agent({ keepAlive: true });
+  readonly #origin: string;
+  readonly #address: string;
+
+  /** `address`: where the client calls from, as a proxy would say. */
+  constructor(origin: string, address: string) {
+    this.#origin = origin;
+    this.#address = address;
+  }
+
+  async send(
+    method: string,
+    path: string,
+    headers: OutgoingHttpHeaders,
+    body?: string,
+  ): Promise<IncomingMessage> {
+    // As good clients and proxies do, we look whether a kept connection was ended before we use it.
+    await turn();
+    await turn();
+    return new Promise((resolve, reject) => {
+      const sent = request(
+        new URL(path, this.#origin),
+        {
+          method,
+          agent: this.agent,
+          timeout: SILENCE_MS,
+          headers: { ...headers, 'X-Forwarded-For': this.#address },
+        },
+        resolve,
+      );
+      sent.once('timeout', () => sent.destroy(new Error(`silence for ${SILENCE_MS} ms`)));
+      sent.once('error', reject);
+      sent.end(body);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.agent.destroy();
+  }
+}
+
+export async function textOf(response: IncomingMessage): Promise<string> {
+  let text = '';
+  response.setEncoding('utf8');
+  for await (const chunk of response) text += chunk;
+  return text;
+}
+
+/** A JSON answer is one event without an id. */
+export async function* eventsOf(response: IncomingMessage): AsyncGenerator<Event, undefined> {
+  if (!response.headers['content-type']?.startsWith('text/event-stream')) {
+    const text = await textOf(response);
+    if (text !== '') yield { id: undefined, message: JSON.parse(text) };
+    return;
+  }
+  let text = '';
+  response.setEncoding('utf8');
+  for await (const chunk of response) {
+    text += chunk;
+    const events = text.split('\n\n');
+    text = events.pop() ?? '';
+    for (const event of events) {
+      const fields = new Map(
+        event.split('\n').map((line) => [line.split(':')[0], line.replace(/^\w*: ?/, '')]),
+      );
+      const data = fields.get('data');
+      if (fields.has('id') || data)
+        yield { id: fields.get('id'), message: data ? JSON.parse(data) : undefined };
+    }
+  }
+  assert.equal(text.trim(), '', 'a stream that ends in the middle of an event');
+}
