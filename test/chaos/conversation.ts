@@ -87,7 +87,7 @@ export class Conversation {
       entry.answered(false);
       return new Conversation(user, name, id);
     } catch (error) {
-      entry.refused(String(error));
+      entry.refused(error);
       return undefined;
     }
   }
@@ -139,7 +139,7 @@ export class Conversation {
       const answer = await answerIn(events, id, (message) => this.#checkProgress(marker, message));
       return this.#judge(entry, kind, marker, bytes, answer, response);
     } catch (error) {
-      entry.refused(String(error));
+      entry.refused(error);
       return false;
     }
   }
@@ -202,7 +202,8 @@ export class Conversation {
           undefined,
           seen === undefined ? {} : { 'Last-Event-ID': seen },
         );
-        if (response.statusCode !== 200)
+        const isEnding = response.statusCode === 503 && this.#ledger.had(['restart'], startedAt);
+        if (response.statusCode !== 200 && !isEnding)
           this.#ledger.breach('a standing stream that was refused', `${this.name}: ${response.statusCode}`);
         this.#ledger.count('standing streams opened');
         const leave = () => response.destroy();
@@ -223,11 +224,11 @@ export class Conversation {
     try {
       const response = await this.#send('DELETE');
       await textOf(response);
-      const fine = response.statusCode === 204 || this.#ledger.had(['disk'], startedAt);
+      const fine = response.statusCode === 204 || this.#ledger.had(['disk', 'restart'], startedAt);
       if (!fine)
         this.#ledger.breach('a session that could not be ended', `${this.name}: ${response.statusCode}`);
     } catch (error) {
-      if (!this.#ledger.had(['kill9'], startedAt))
+      if (!this.#ledger.had(['kill9', 'restart'], startedAt))
         this.#ledger.breach('a session that could not be ended', `${this.name}: ${error}`);
     }
   }

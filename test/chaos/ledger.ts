@@ -3,10 +3,12 @@
  * has to hold. A failure is forgiven only while something goes on that explains it.
  */
 
+import { HungUp } from './wire.js';
+
 /** What is done to the broker, as far as it excuses a failure. */
 export type Trouble = 'kill' | 'restart' | 'kill9' | 'forgejo' | 'disk';
 
-export type Outcome = 'answer' | 'error' | 'refused' | 'abandoned' | 'lost with the broker';
+export type Outcome = 'answer' | 'error' | 'refused' | 'raced' | 'abandoned' | 'lost with the broker';
 
 interface Window {
   readonly trouble: Trouble;
@@ -131,10 +133,12 @@ export class Entry {
   }
 
   /** No connection, or one that broke off. */
-  refused(why: string): void {
-    if (!this.#ledger.had(['kill9'], this.startedAt))
-      this.#ledger.breach(`a connection that failed: ${why}`, this.#describe());
-    this.#end('refused');
+  refused(why: unknown): void {
+    const isKilled = this.#ledger.had(['kill9'], this.startedAt);
+    const isRaced = why instanceof HungUp && this.#ledger.had(['restart'], this.startedAt);
+    if (!isKilled && !isRaced)
+      this.#ledger.breach(`a connection that failed: ${String(why)}`, this.#describe());
+    this.#end(isRaced && !isKilled ? 'raced' : 'refused');
   }
 
   /** Its client left of its own accord. */

@@ -9,7 +9,7 @@ import { authorize, register } from '../support/oauth-client.js';
 import type { Chance } from './chance.js';
 import { Conversation } from './conversation.js';
 import type { Ledger } from './ledger.js';
-import { textOf, Wire } from './wire.js';
+import { HungUp, textOf, Wire } from './wire.js';
 
 export interface UserOptions {
   readonly discovery: Discovery;
@@ -109,7 +109,8 @@ export class User implements Disposable {
         }
         ledger.count('refreshes put off by a full disk');
       } catch (error) {
-        if (!ledger.had(['kill9'], startedAt))
+        const raced = error instanceof HungUp && ledger.had(['restart'], startedAt);
+        if (!raced && !ledger.had(['kill9'], startedAt))
           ledger.breach('a refresh without a connection', `${this.login}: ${error}`);
       }
       await sleep(RETRY_MS);

@@ -42,6 +42,8 @@ const CALM_MS = 3000;
 /** What is slow, what hangs at Forgejo, what waits for a child that kept ending. */
 const LAST_ANSWERS_MS = 75_000;
 const SETTLE_MS = 30_000;
+/** By each end of a broker. */
+const MAX_RACED = 2;
 const MAX_GROWTH_BYTES = 40 * 1024 * 1024;
 
 // Everybody waits for the same end.
@@ -180,6 +182,9 @@ meter[Symbol.dispose]();
 await broker.close();
 for (const { command } of processesMarked(mark)) ledger.breach('a process that is left over', command);
 for (const name of readdirSync(temporary)) ledger.breach('a temporary folder that is left over', name);
+
+const raced = ledger.outcomes.get('raced') ?? 0;
+if (raced > broker.lives * MAX_RACED) ledger.breach('many connections ended under a request', `${raced}`);
 
 const log = readFileSync(broker.logFile, 'utf8');
 const failed = report({

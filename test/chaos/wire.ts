@@ -16,6 +16,12 @@ export interface Event {
   readonly message: Message | undefined;
 }
 
+/**
+ * Over a connection that had served before, without a byte of an answer: in the moment in which the other end let go of it.
+ * RFC 9112 §9.5: no server can rule that out.
+ */
+export class HungUp extends Error {}
+
 /** Nothing takes as long: neither a call nor what may delay it. */
 const SILENCE_MS = 60_000;
 
@@ -51,7 +57,7 @@ export class Wire implements Disposable {
         resolve,
       );
       sent.once('timeout', () => sent.destroy(new Error(`silence for ${SILENCE_MS} ms`)));
-      sent.once('error', reject);
+      sent.once('error', (error) => reject(sent.reusedSocket ? new HungUp(error.message) : error));
       sent.end(body);
     });
   }
