@@ -135,9 +135,7 @@ const stage = {
   accessTokenSeconds: ACCESS_TOKEN_SECONDS,
 };
 const chaos = new Chaos(stage, chance.fork());
-const warm = sleep(seconds * 1000 * 0.85).then(() => meter.memory);
 await chaos.run(seconds);
-const memoryUnderLoad = await warm;
 say('calm');
 await sleep(CALM_MS);
 stop.abort();
@@ -173,7 +171,7 @@ const same = () => describe(broker.descriptors) === describe(descriptorsBefore);
 await settled('the descriptors are those of the start', SETTLE_MS, same);
 const descriptorsAfter = broker.descriptors;
 if (!same()) ledger.breach('descriptors', `${describe(descriptorsBefore)} -> ${describe(descriptorsAfter)}`);
-const bound = memoryUnderLoad + MAX_GROWTH_BYTES;
+const bound = meter.warmMemory + MAX_GROWTH_BYTES;
 await settled('memory is back at its level', SETTLE_MS, () => broker.memory <= bound);
 const memoryAfter = broker.memory;
 const last = await broker.end('SIGTERM');
@@ -191,7 +189,7 @@ const failed = report({
   ...{ seed, seconds, ledger, broker, meter, log, disk: disk.kind },
   sessions: users.flatMap(({ sessions }) => sessions).length,
   descriptors: [descriptorsBefore.length, descriptorsAfter.length],
-  memory: [memoryUnderLoad, memoryAfter],
+  memory: [meter.warmMemory, memoryAfter],
 });
 if (failed) process.exitCode = 1;
 if (failed || values.keep) say(`the log of the broker: ${broker.logFile}`);
