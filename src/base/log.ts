@@ -13,12 +13,14 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 export type LogFields = Readonly<Record<string, unknown>>;
 export type Log = Readonly<Record<LogLevel, (event: string, fields?: LogFields) => void>>;
 
+const MAX_UNWRITTEN_BYTES = 1024 * 1024;
+
 /** A log that writes to file descriptor `fd` (default 2: stdout belongs to commands that print data). */
 export function createLog(level: LogLevel, format: LogFormat, fd = 2): Log {
   const destination =
     format === 'text'
       ? PinoPretty({ destination: fd, sync: true, messageKey: 'event' })
-      : pino.destination({ dest: fd, sync: true });
+      : unbreakable(pino.destination({ dest: fd, sync: true, maxLength: MAX_UNWRITTEN_BYTES }));
   const logger = pino(
     { level, base: null, messageKey: 'event', timestamp: pino.stdTimeFunctions.isoTime },
     destination,
@@ -29,6 +31,12 @@ export function createLog(level: LogLevel, format: LogFormat, fd = 2): Log {
     warn: (event, fields = {}) => logger.warn(fields, event),
     error: (event, fields = {}) => logger.error(fields, event),
   };
+}
+
+/** On a full disk lines wait, and beyond a bound are dropped; whoever wrote them goes on. */
+function unbreakable(destination: ReturnType<typeof pino.destination>): typeof destination {
+  destination.on('error', () => undefined);
+  return destination;
 }
 
 /** A log that hands every event to `write`: for tests, and for whoever wants to look. */

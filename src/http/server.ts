@@ -2,6 +2,7 @@
 import { chmodSync, lstatSync, rmSync } from 'node:fs';
 import type { Server, ServerResponse } from 'node:http';
 import { connect, Server as NetServer, type Socket } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
 import type { Listen } from '../base/environment.js';
@@ -11,6 +12,8 @@ import type { NodeEnv } from './app.js';
 const KEEP_ALIVE_MS = 150_000;
 /** At the end a kept connection is closed when nothing has come over it for so long. */
 const QUIET_MS = 100;
+const QUICK_TURN_MS = 5;
+const MAX_TURNS = 20;
 /** sd_listen_fds(3): the first passed descriptor. */
 const SYSTEMD_FD = 3;
 
@@ -104,8 +107,8 @@ class Drainer {
         const isOpen = [...this.#connections].some((socket) => !socket.writableEnded);
         if (!isOpen && this.#answers.size === 0) settle();
       };
-      // After what has come is read: a process that is short of time finds its timers due before it has looked.
-      const rounds = setInterval(() => setImmediate(round), QUIET_MS);
+      // Not before what has come by now is read: timers run first, and a request may wait behind them.
+      const rounds = setInterval(() => void whatCameIsRead().then(round), QUIET_MS);
       this.#endQuiet(received);
     });
   }
@@ -118,6 +121,20 @@ class Drainer {
       else if (received.get(socket) === socket.bytesRead) socket.end();
       else received.set(socket, socket.bytesRead);
     }
+  }
+}
+
+/**
+ * While a busy process looks at what came over some connections, which may start a child, more comes over others. After a turn
+ * of the event loop that took no time nothing is left; one that never has such a turn does not wait for it for long.
+ */
+async function whatCameIsRead(): Promise<void> {
+  let startedAt = performance.now();
+  for (let turns = 0; turns < MAX_TURNS; turns += 1) {
+    await turn();
+    const now = performance.now();
+    if (now - startedAt < QUICK_TURN_MS) return;
+    startedAt = now;
   }
 }
 

@@ -20,7 +20,7 @@ interface Words {
   readonly login: string;
   readonly child: string;
   readonly deadFor: number;
-  readonly forgejo?: { readonly status: number; readonly login?: string };
+  readonly forgejo?: { readonly status: number; readonly login?: string; readonly stillGood?: boolean };
   readonly padding: string;
 }
 
@@ -186,7 +186,7 @@ export class Conversation {
     if (words.deadFor > TOLERATED_DEAD_MS) return ['a call given to a child with a dead token', shown];
     if (words.forgejo?.status === 200 && words.forgejo.login !== login)
       return ['CROSS-TALK: the token of another user', shown];
-    if (words.forgejo?.status === 401 && words.deadFor < 0 && !options.isExpired(login))
+    if (words.forgejo?.status === 401 && words.forgejo.stillGood && !options.isExpired(login))
       return ['a child whose token Forgejo refuses', shown];
     return undefined;
   }

@@ -213,7 +213,7 @@ export class Chaos {
     };
     await Promise.all(
       strangers.map(async (wire) => {
-        for (let n = 0; n < 60; n += 1) await guess(wire, n);
+        for (let n = 0; n < 30; n += 1) await guess(wire, n);
         wire[Symbol.dispose]();
       }),
     );

@@ -42,7 +42,7 @@ async function whoami(): Promise<object> {
       signal: AbortSignal.timeout(FORGEJO_MS),
     });
     const body = (await response.json()) as { readonly login?: string };
-    return { status: response.status, login: body.login };
+    return { status: response.status, login: body.login, stillGood: Date.now() < exp * 1000 };
   } catch {
     return { status: 0 };
   }
