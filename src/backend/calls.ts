@@ -18,6 +18,13 @@ import type { CallOutcome } from './observer.js';
 /** Settles when a client has read enough that more may be sent to it; undefined when it can take more now. */
 export type Drain = Promise<void> | undefined;
 
+/** What came of a line of a child. */
+export interface Heard {
+  /** Whether it was the answer to a call in flight: what a child says unasked is bounded. */
+  readonly settled: boolean;
+  readonly drain: Drain;
+}
+
 /** One HTTP exchange, as a call sees it. */
 export interface Exchange {
   /** Whether messages may leave through it before the answer. */

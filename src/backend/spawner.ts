@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.js';
 import { describeError, type Log } from '../base/log.js';
-import type { Drain } from './calls.js';
+import type { Heard } from './calls.js';
 import { Child, type ChildEnd, STOP_GRACE, type StopGrace } from './child.js';
 import type { Containment, Place } from './containment.js';
 import { Guardian } from './guardian.js';
@@ -42,7 +42,7 @@ export interface SpawnerOptions {
 export interface ChildListener {
   /** Where the child's own words and its end are noted. */
   readonly log: Log;
-  readonly onLine: (line: Buffer) => Drain;
+  readonly onLine: (line: Buffer) => Heard;
   readonly onEnd: (end: ChildEnd) => void;
 }
 
