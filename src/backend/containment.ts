@@ -3,7 +3,7 @@
  * for each child. The best there is, from a sandbox with a cgroup down to a private folder with resource limits.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { arch, platform, tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -183,7 +183,6 @@ export function layOut(folder: string) {
     renameSync(`${path}.new`, path);
     return path;
   };
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
   const program = seccompFilter(arch());
   return {
     passwd: lay('passwd', PASSWD),

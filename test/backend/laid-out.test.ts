@@ -15,7 +15,8 @@ const MODULE = fileURLToPath(new URL('../../src/backend/containment.js', import.
 const LAY_OUT = `import(process.argv[1]).then(({ layOut }) => layOut(process.argv[2]))`;
 
 test('a disk that was full once leaves no file that a later sandbox would take for whole', () => {
-  const [folder, good] = [join(base, 'full'), join(base, 'good')];
+  const [folder, good] = ['full-', 'good-'].map((name) => mkdtempSync(join(base, name)));
+  assert.ok(folder && good);
   // No file may grow: the system makes it, and refuses what is written to it, as it does on a full disk.
   const script = 'ulimit -f 0 && exec "$@"';
   const args = ['-c', script, 'sh', process.execPath, '-e', LAY_OUT, MODULE, folder];
