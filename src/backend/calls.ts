@@ -18,6 +18,13 @@ import type { CallOutcome } from './observer.js';
 /** Settles when a client has read enough that more may be sent to it; undefined when it can take more now. */
 export type Drain = Promise<void> | undefined;
 
+/** What came of a line of a child. */
+export interface Heard {
+  /** Whether it was the answer to a call in flight: what a child says unasked is bounded. */
+  readonly settled: boolean;
+  readonly drain: Drain;
+}
+
 /** One HTTP exchange, as a call sees it. */
 export interface Exchange {
   /** Whether messages may leave through it before the answer. */
@@ -47,6 +54,8 @@ export class Calls {
   readonly #calls = new Map<number, Call>();
   readonly #ended: (outcome: CallOutcome, exchange: Exchange) => void;
   #lastKey = 0;
+  /** Looked for again when its call has ended: children talk more than calls end. */
+  #newestStreaming: { readonly key: number; readonly exchange: Exchange } | 'none' | 'unknown' = 'none';
 
   constructor(ended: (outcome: CallOutcome, exchange: Exchange) => void) {
     this.#ended = ended;
@@ -75,6 +84,7 @@ export class Calls {
       deadline: now + requestMs,
       lastDeadline: now + requestMs * MAX_EXTENSION,
     });
+    if (exchange.streams) this.#newestStreaming = { key, exchange };
     const edits = [{ at: id, raw: `${key}` }];
     if (token !== undefined) edits.push({ at: token, raw: `${key}` });
     return { key, line: lineOf(bytes, edits) };
@@ -96,7 +106,7 @@ export class Calls {
     const key = Number(rawAt(bytes, id));
     const call = this.#calls.get(key);
     if (call?.life !== life) return 'late';
-    this.#calls.delete(key);
+    this.#remove(key);
     this.#ended(result === undefined ? 'rpc_error' : 'answered', call.exchange);
     return call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]));
   }
@@ -119,7 +129,7 @@ export class Calls {
   drop(key: number, outcome: CallOutcome, error?: RpcError): void {
     const call = this.#calls.get(key);
     if (call === undefined) return;
-    this.#calls.delete(key);
+    this.#remove(key);
     this.#ended(outcome, call.exchange);
     void call.exchange.end(error && errorAnswer(call.id, error), error?.data?.retryAfterSeconds);
   }
@@ -137,9 +147,18 @@ export class Calls {
   }
 
   newestStreaming(): Exchange | undefined {
-    let newest: Exchange | undefined;
-    for (const { exchange } of this.#calls.values()) if (exchange.streams) newest = exchange;
-    return newest;
+    if (this.#newestStreaming === 'unknown') {
+      this.#newestStreaming = 'none';
+      for (const [key, { exchange }] of this.#calls)
+        if (exchange.streams) this.#newestStreaming = { key, exchange };
+    }
+    return this.#newestStreaming === 'none' ? undefined : this.#newestStreaming.exchange;
+  }
+
+  #remove(key: number): void {
+    this.#calls.delete(key);
+    if (typeof this.#newestStreaming === 'object' && this.#newestStreaming.key === key)
+      this.#newestStreaming = 'unknown';
   }
 }
 

@@ -10,6 +10,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   writeFileSync,
 } from 'node:fs';
 import { rmdir } from 'node:fs/promises';
@@ -101,6 +102,16 @@ export class Cgroups {
 
   create(limits: ChildLimits): Cgroup {
     const folder = mkdtempSync(join(this.#folder, CHILD_PREFIX));
+    try {
+      this.#limit(folder, limits);
+    } catch (error) {
+      rmdirSync(folder);
+      throw error;
+    }
+    return new Cgroup(folder);
+  }
+
+  #limit(folder: string, limits: ChildLimits): void {
     for (const controller of this.controllers) {
       for (const [name, value] of Object.entries(valuesOf(controller, limits)))
         writeFileSync(join(folder, name), value);
@@ -108,7 +119,6 @@ export class Cgroups {
     // A kernel may be built without it; where it is there, swap is no way around the limit.
     const swap = join(folder, 'memory.swap.max');
     if (existsSync(swap)) writeFileSync(swap, '0');
-    return new Cgroup(folder);
   }
 
   /** Ends what a former life left here: ours is the only broker in this cgroup. Gives the processes that it killed. */

@@ -6,7 +6,7 @@ import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'n
 import type { Readable } from 'node:stream';
 import { LineSplitter } from '../mcp/framing.js';
 import { blankBreaks } from '../mcp/message.js';
-import type { Drain } from './calls.js';
+import type { Drain, Heard } from './calls.js';
 import type { Guardian } from './guardian.js';
 import type { LaunchPlan } from './launch.js';
 import { Pace, type Rate } from './pace.js';
@@ -26,11 +26,13 @@ export interface ChildOptions {
   readonly maxLineBytes: number;
   readonly grace: StopGrace;
   /** Each whole line of stdout, without the token and without line breaks; no more are read while it says to wait. */
-  readonly onLine: (line: Buffer) => Drain;
+  readonly onLine: (line: Buffer) => Heard;
   /** Each whole line of stderr, without the token. */
   readonly onStderr: (line: Buffer) => void;
   /** What it may say; see `STDOUT_RATE` and `STDERR_RATE`. */
   readonly rates?: { readonly stdout: Rate; readonly stderr: Rate };
+  /** What its words take is measured by it: `performance.now`, or a test's. */
+  readonly elapsed?: () => number;
   /** Once, when it says more. */
   readonly onFlood?: (stream: 'stdout' | 'stderr') => void;
   readonly onEnd: (end: ChildEnd) => void;
@@ -47,9 +49,12 @@ export const STOP_GRACE: StopGrace = { eofMs: 500, termMs: 500 };
 const MAX_STDERR_LINE_BYTES = 64 * 1024;
 /** Lines that may wait for a child that does not read; beyond it, writing is refused. */
 const MAX_UNREAD_LINES = 4;
-/** Far above what a server says that works, and a few percent of a processor for the broker at the most. */
-const STDOUT_RATE: Rate = { bytes: 512 * 1024 * 1024, lines: 200_000 };
-const STDERR_RATE: Rate = { bytes: 1024 * 1024, lines: 5000 };
+/**
+ * Far above what a server says that works. The time is for what settles no call: a client that gets its answers has asked
+ * for them, so they may take what they take, but nobody asked for a flood.
+ */
+const STDOUT_RATE: Rate = { bytes: 512 * 1024 * 1024, lines: 200_000, busyMs: 50 };
+const STDERR_RATE: Rate = { bytes: 1024 * 1024, lines: 5000, busyMs: 50 };
 /** A descendant that left the group may hold the pipes open for ever; the child has ended all the same. */
 const PIPES_GRACE_MS = 500;
 
@@ -61,6 +66,7 @@ export class Child implements AsyncDisposable {
   readonly #maxUnreadBytes: number;
   #process: ChildProcessWithoutNullStreams | undefined;
   #stopping: string | undefined;
+  readonly #elapsed: () => number;
   readonly #paces: Record<'stdout' | 'stderr', Pace>;
   readonly #waitingFor = { stdout: 0, stderr: 0 };
   readonly #flooded = new Set<string>();
@@ -71,7 +77,8 @@ export class Child implements AsyncDisposable {
     this.#options = options;
     this.#maxUnreadBytes = options.maxLineBytes * MAX_UNREAD_LINES;
     const { stdout, stderr } = options.rates ?? { stdout: STDOUT_RATE, stderr: STDERR_RATE };
-    this.#paces = { stdout: new Pace(stdout), stderr: new Pace(stderr) };
+    this.#elapsed = options.elapsed ?? (() => performance.now());
+    this.#paces = { stdout: new Pace(stdout, this.#elapsed), stderr: new Pace(stderr, this.#elapsed) };
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -136,9 +143,14 @@ export class Child implements AsyncDisposable {
     const stdout = new LineSplitter(maxLineBytes, {
       line: (line) => {
         lines += 1;
+        if (line.length === 0) return;
         const clean = redact(line);
         blankBreaks(clean);
-        this.#holdBack('stdout', onLine(clean));
+        const { drain, settled } = onLine(clean);
+        this.#holdBack('stdout', drain);
+        const now = this.#elapsed();
+        if (!settled) busyMs += now - since;
+        since = now;
       },
       overlong: () => void this.stop(`it sent a message of more than ${maxLineBytes} bytes`),
     });
@@ -150,11 +162,16 @@ export class Child implements AsyncDisposable {
       overlong: () => onStderr(Buffer.from('[line too long]')),
     });
     let lines = 0;
+    let busyMs = 0;
+    let since = 0;
     const hear = (name: 'stdout' | 'stderr', splitter: LineSplitter) => (chunk: Buffer) => {
       // A chunk is work as well, however small.
       lines = 1;
+      busyMs = 0;
+      since = this.#elapsed();
       splitter.push(chunk);
-      const rest = this.#paces[name].spend(chunk.length, lines);
+      if (name === 'stderr') busyMs += this.#elapsed() - since;
+      const rest = this.#paces[name].spend({ bytes: chunk.length, lines, busyMs });
       // What was left in the pipe by a child that is gone is read at once: it is not much.
       if (rest === undefined || child.exitCode !== null || child.signalCode !== null) return;
       this.#holdBack(name, rest);

@@ -5,7 +5,7 @@
 import { type Clock, SECOND } from '../base/clock.js';
 import { describeError, type Log } from '../base/log.js';
 import type { RpcError } from '../mcp/protocol.js';
-import type { Drain } from './calls.js';
+import type { Heard } from './calls.js';
 import type { ChildEnd } from './child.js';
 import { afterCrash, NO_CRASHES } from './crashes.js';
 import * as failures from './failures.js';
@@ -19,7 +19,7 @@ export interface Link {
 }
 
 export interface LinkEvents {
-  readonly onLine: (line: Buffer) => Drain;
+  readonly onLine: (line: Buffer) => Heard;
   readonly onEnd: (end: ChildEnd) => void;
 }
 
@@ -44,7 +44,7 @@ export interface ChildrenOptions {
   readonly launch: (before: Predecessor | undefined, events: LinkEvents) => Promise<Launched | RpcError>;
   /** Tells a new child what the conversation has settled; or why it cannot serve. */
   readonly greet: (life: Life, child: Link) => Promise<RpcError | undefined>;
-  readonly hear: (life: Life, line: Buffer) => Drain;
+  readonly hear: (life: Life, line: Buffer) => Heard;
   /** Whether this child has calls to answer. */
   readonly owes: (life: Life) => boolean;
   readonly onServing: (startMs: number) => void;
@@ -177,7 +177,8 @@ export class Children {
 
   async #bringUp(life: Life, run: Run): Promise<RpcError | undefined> {
     const launched = await this.#options.launch(this.#predecessorOf(life), {
-      onLine: (line) => (this.#runs.has(life) ? this.#options.hear(life, line) : undefined),
+      onLine: (line) =>
+        this.#runs.has(life) ? this.#options.hear(life, line) : { settled: false, drain: undefined },
       onEnd: (end) => this.#ended(life, end),
     });
     if ('code' in launched) return launched;

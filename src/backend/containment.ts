@@ -3,7 +3,7 @@
  * for each child. The best there is, from a sandbox with a cgroup down to a private folder with resource limits.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { arch, platform, tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -106,9 +106,14 @@ export class Containment {
 
   /** `folder` is private, and the children's. */
   place(folder: string): Place {
-    const { limits } = this.#options;
-    const cgroup = this.#cgroups?.create(limits);
     const home = this.surroundings.sandbox.is === 'none' ? mkdtempSync(join(folder, 'home-')) : undefined;
+    let cgroup: Cgroup | undefined;
+    try {
+      cgroup = this.#cgroups?.create(this.#options.limits);
+    } catch (error) {
+      if (home !== undefined) rmdirSync(home);
+      throw error;
+    }
     return {
       home: home ?? SANDBOX_HOME,
       confine: (plan, entry) => this.#confine(plan, entry, folder, cgroup),
@@ -168,13 +173,16 @@ async function probeSandbox(options: ContainmentOptions): Promise<Sandbox> {
 }
 
 /** What a sandbox reads from files. A cleaner of the temporary folder may have removed them. */
-function layOut(folder: string) {
+export function layOut(folder: string) {
   const lay = (name: string, content: string | Buffer) => {
     const path = join(folder, name);
-    if (!existsSync(path)) writeFileSync(path, content, { mode: 0o444 });
+    if (existsSync(path)) return path;
+    // Whole or not at all: on a full disk half a file would stay, and count as there.
+    rmSync(`${path}.new`, { force: true });
+    writeFileSync(`${path}.new`, content, { mode: 0o444 });
+    renameSync(`${path}.new`, path);
     return path;
   };
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
   const program = seccompFilter(arch());
   return {
     passwd: lay('passwd', PASSWD),

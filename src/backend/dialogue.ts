@@ -15,7 +15,7 @@ import {
 } from '../mcp/message.js';
 import { notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
 import { Asks, type Word } from './asks.js';
-import { Calls, type Drain, type Exchange, MAX_EXTENSION } from './calls.js';
+import { Calls, type Drain, type Exchange, type Heard, MAX_EXTENSION } from './calls.js';
 import * as failures from './failures.js';
 import type { Life } from './lives.js';
 import type { CallOutcome } from './observer.js';
@@ -135,27 +135,27 @@ export class Dialogue {
   }
 
   /** One line from a child. What is returned is for a child that talks faster than its client reads. */
-  hear(life: Life, line: Buffer): Drain {
-    if (line.length === 0) return undefined;
+  hear(life: Life, line: Buffer): Heard {
+    if (line.length === 0) return { settled: false, drain: undefined };
     const message = readMessage(line);
     switch (message.kind) {
       case 'response': {
         const drain = this.#calls.settle(message, life);
-        if (drain !== 'late') return drain;
+        if (drain !== 'late') return { settled: true, drain };
         this.#options.log.debug('child.late-answer');
-        return undefined;
+        return { settled: false, drain: undefined };
       }
       case 'request':
-        return this.#ask(message, life);
+        return { settled: false, drain: this.#ask(message, life) };
       case 'notification':
-        return this.#pass(message, life);
+        return { settled: false, drain: this.#pass(message, life) };
       case 'invalid':
         this.#noise += 1;
         // Sparse: the 1st, 2nd, 4th, 8th … line that is no message.
         if ((this.#noise & (this.#noise - 1)) === 0) {
           this.#options.log.warn('child.noise', { lines: this.#noise, why: message.why });
         }
-        return undefined;
+        return { settled: false, drain: undefined };
     }
   }
 

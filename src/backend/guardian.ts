@@ -9,7 +9,7 @@ import type { Log } from '../base/log.js';
 import type { Roll } from './orphans.js';
 
 /**
- * Reads `+pgid` and `-pgid`. Ignores the signals a terminal or a service manager sends to the whole group: it must
+ * Reads `+pgid` and `-pgid`, and the path of another folder. Ignores the signals a terminal or a service manager sends to the whole group: it must
  * outlive the broker by a moment. `$1` is the folder of the children's homes, removed last.
  */
 const SCRIPT = `
@@ -21,6 +21,7 @@ while read -r line; do
     -*) kept=
         for group in $groups; do [ "$group" = "\${line#-}" ] || kept="$kept $group"; done
         groups=$kept ;;
+    /*) set -- "$line" ;;
   esac
 done
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
@@ -32,7 +33,7 @@ const RESTART_DELAY_MS = 1000;
 
 export class Guardian implements AsyncDisposable {
   readonly #groups = new Set<number>();
-  readonly #folder: string;
+  #folder: string;
   readonly #log: Log;
   readonly #roll: Roll | undefined;
   #state: { is: 'watching'; shell: ChildProcess } | { is: 'down'; retry: NodeJS.Timeout } | { is: 'closed' };
@@ -54,6 +55,13 @@ export class Guardian implements AsyncDisposable {
     this.#groups.delete(group);
     this.#tell(`-${group}\n`);
     this.#roll?.remove(group);
+  }
+
+  /** Homes are in this folder from now on; the one before it is gone, and its name may be another's. */
+  guard(folder: string): void {
+    this.#folder = folder;
+    this.#tell(`${folder}\n`);
+    this.#roll?.move(folder);
   }
 
   /** Ends the shell; it kills what is still on its list, so this comes after the children. */

@@ -23,7 +23,7 @@ const Written = z.object({
 /** The children that run now, on file. There is no file while there are none. */
 export class Roll {
   readonly #path: string | undefined;
-  readonly #folder: string;
+  #folder: string;
   readonly #log: Log;
   readonly #boot = bootId();
   readonly #children = new Map<number, string>();
@@ -44,6 +44,11 @@ export class Roll {
 
   remove(pid: number): void {
     if (this.#children.delete(pid)) this.#write();
+  }
+
+  move(folder: string): void {
+    this.#folder = folder;
+    this.#write();
   }
 
   /** Whole or not at all, however we end. It need not survive the machine, for the children do not. */

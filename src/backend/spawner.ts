@@ -2,13 +2,13 @@
  * One room for starting a child: a private home, the plan, the process, the operator's log of it; and what all children
  * share, which ends with the broker. Whose child it is, and how many there may be, is not asked here.
  */
-import { mkdirSync, mkdtempSync } from 'node:fs';
+import { lstatSync, mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.js';
 import { describeError, type Log } from '../base/log.js';
-import type { Drain } from './calls.js';
+import type { Heard } from './calls.js';
 import { Child, type ChildEnd, STOP_GRACE, type StopGrace } from './child.js';
 import type { Containment, Place } from './containment.js';
 import { Guardian } from './guardian.js';
@@ -42,13 +42,13 @@ export interface SpawnerOptions {
 export interface ChildListener {
   /** Where the child's own words and its end are noted. */
   readonly log: Log;
-  readonly onLine: (line: Buffer) => Drain;
+  readonly onLine: (line: Buffer) => Heard;
   readonly onEnd: (end: ChildEnd) => void;
 }
 
 export class Spawner implements AsyncDisposable {
   readonly #options: SpawnerOptions;
-  readonly #folder = mkdtempSync(join(tmpdir(), FOLDER_PREFIX));
+  #folder = newFolder();
   readonly #guardian: Guardian;
   readonly #clearing = new Set<Promise<void>>();
 
@@ -62,8 +62,7 @@ export class Spawner implements AsyncDisposable {
     const { path, lang, containment, maxMessageBytes, grace, now } = this.#options;
     const command = resolveCommand(entry.command, path);
     if (isLaunchFault(command)) return command;
-    // Again, because a cleaner of the temporary folder may have removed it in quiet times.
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    this.#keepFolder();
     const place = containment.place(this.#folder);
     const plan = this.#confine(
       place,
@@ -92,6 +91,14 @@ export class Spawner implements AsyncDisposable {
     return child;
   }
 
+  /** A cleaner of the temporary folder may have removed ours in quiet times, and then its name is anybody's to take. */
+  #keepFolder(): void {
+    const found = lstatSync(this.#folder, { throwIfNoEntry: false });
+    if (found?.isDirectory() === true && found.uid === process.getuid?.()) return;
+    this.#folder = newFolder();
+    this.#guardian.guard(this.#folder);
+  }
+
   #confine(place: Place, entry: ServerEntry, plan: LaunchPlan): LaunchPlan {
     try {
       return place.confine(plan, entry);
@@ -116,6 +123,8 @@ export class Spawner implements AsyncDisposable {
     await rm(this.#folder, { recursive: true, force: true });
   }
 }
+
+const newFolder = (): string => mkdtempSync(join(tmpdir(), FOLDER_PREFIX));
 
 interface Remains {
   readonly lastWords: readonly string[];

@@ -1,4 +1,4 @@
-/** How long a call may wait, and how far progress helps. */
+/** How long a call may wait, how far progress helps, and which call is the newest. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Calls, MAX_EXTENSION } from '../../src/backend/calls.js';
@@ -34,4 +34,31 @@ test('progress extends the time of a call, but not for ever', () => {
   }
   assert.deepEqual(calls.overdue(last - 1), []);
   assert.deepEqual(calls.overdue(last), [{ key, atLast: true }]);
+});
+
+test('the newest call that streams is found without looking at all the others each time', () => {
+  const calls = new Calls(() => undefined);
+  let looks = 0;
+  const exchangeOf = (streams: boolean) => ({
+    get streams() {
+      looks += 1;
+      return streams;
+    },
+    send: () => undefined,
+    end: () => undefined,
+  });
+  const add = (streams: boolean) => {
+    const exchange = exchangeOf(streams);
+    return { exchange, key: calls.add(request, exchange, 1, 0, REQUEST_MS).key };
+  };
+  const [first, second] = [add(true), add(true)];
+  for (let i = 0; i < 100; i += 1) add(false);
+  looks = 0;
+  for (let i = 0; i < 100; i += 1) assert.equal(calls.newestStreaming(), second.exchange);
+  assert.equal(looks, 0);
+  calls.drop(second.key, 'cancelled');
+  for (let i = 0; i < 100; i += 1) assert.equal(calls.newestStreaming(), first.exchange);
+  calls.drop(first.key, 'cancelled');
+  for (let i = 0; i < 100; i += 1) assert.equal(calls.newestStreaming(), undefined);
+  assert.ok(looks < 300, `${looks}`);
 });

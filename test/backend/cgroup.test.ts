@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
@@ -81,6 +90,19 @@ test('what the kernel killed for memory is told', () => {
 const real = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find(
   (path) => existsSync(join(path, 'cgroup.procs')) && process.getuid?.() === 0,
 );
+
+test('a cgroup that cannot be given its limits is not left behind', {
+  skip: real === undefined && 'this takes root and a cgroup v2',
+}, () => {
+  const folder = mkdtempSync(join(real ?? '', 'fjmcp-test-'));
+  // The controller is not switched on here, so that its files are missing.
+  assert.throws(() => new Cgroups(folder, ['memory']).create(LIMITS));
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith('child-')),
+    [],
+  );
+  rmdirSync(folder);
+});
 
 test('the end of a cgroup takes all processes that ever began in it, and leaves no folder', {
   skip: real === undefined && 'this takes root and a cgroup v2',

@@ -8,6 +8,7 @@ import { after, test } from 'node:test';
 import { promisify } from 'node:util';
 import { Child, type ChildEnd, type ChildOptions } from '../../src/backend/child.js';
 import { Guardian } from '../../src/backend/guardian.js';
+import type { Rate } from '../../src/backend/pace.js';
 import { createRedactor } from '../../src/backend/redact.js';
 import { createRecordingLog } from '../../src/base/log.js';
 import { Secret } from '../../src/base/secret.js';
@@ -20,6 +21,8 @@ const guardian = new Guardian(
   createRecordingLog(() => undefined),
 );
 after(() => guardian[Symbol.asyncDispose]());
+
+const UNBOUNDED: Rate = { bytes: 1e9, lines: 1e9, busyMs: 1e9 };
 
 interface Started {
   readonly child: Child;
@@ -45,7 +48,10 @@ function start(
     guardian,
     maxLineBytes: 1024 * 1024,
     grace: { eofMs: 200, termMs: 200 },
-    onLine: (line) => void lines.push(line.toString()),
+    onLine: (line) => {
+      lines.push(line.toString());
+      return { settled: true, drain: undefined };
+    },
     onStderr: (line) => void stderr.push(line.toString()),
     onEnd: (end) => void ends.push(end),
     ...options,
@@ -161,11 +167,14 @@ test('stderr comes line by line, the last one too, without the token', async () 
 
 test('a child is not read while its listener asks it to wait', async () => {
   let release: () => void = () => undefined;
+  const wait = new Promise<void>((resolve) => {
+    release = resolve;
+  });
   const heard: string[] = [];
   const { child } = start('', {
     onLine: (line) => {
       heard.push(line.toString());
-      return heard.length > 1 ? undefined : new Promise((resolve) => (release = resolve));
+      return { settled: true, drain: heard.length > 1 ? undefined : wait };
     },
   });
   child.write(request('flood', { count: 5000, bytes: 1024 }));
@@ -182,7 +191,7 @@ test('a flood on stderr is read no faster than the child may speak, and loses no
   let heard = 0;
   const { child, lines } = start('', {
     plan: { command: process.execPath, args: [join(FIXTURES, 'hostile-server.js')], env: {}, cwd: '/' },
-    rates: { stdout: { bytes: 1e9, lines: 1e9 }, stderr: { bytes: 100_000, lines: 1000 } },
+    rates: { stdout: UNBOUNDED, stderr: { ...UNBOUNDED, bytes: 100_000 } },
     onStderr: () => {
       heard += 1;
     },
@@ -192,7 +201,7 @@ test('a flood on stderr is read no faster than the child may speak, and loses no
   child.write(request('shout', { bytes: 250_000, line: 100 }));
   child.write(request('whoami'));
   await until('the end of the flood', () => heard === 2500);
-  assert.ok(performance.now() - began > 1000, 'it took several windows');
+  assert.ok(performance.now() - began > 1000, 'it had to rest');
   assert.deepEqual(floods, ['stderr'], 'told once');
   await until('the answers', () => lines.length === 2);
   await child.stop('enough');
@@ -201,7 +210,7 @@ test('a flood on stderr is read no faster than the child may speak, and loses no
 test('many short lines are a flood as well as many bytes, on stdout too', async () => {
   const floods: string[] = [];
   const { child, lines } = start('', {
-    rates: { stdout: { bytes: 1e9, lines: 100 }, stderr: { bytes: 1e9, lines: 1e9 } },
+    rates: { stdout: { ...UNBOUNDED, lines: 1000 }, stderr: UNBOUNDED },
     onFlood: (stream) => void floods.push(stream),
   });
   child.write(request('flood', { count: 1000, bytes: 1 }));
@@ -210,11 +219,33 @@ test('many short lines are a flood as well as many bytes, on stdout too', async 
   await child.stop('enough');
 });
 
+test('what a child says unasked is paced by the time it takes; the answers it owes are not', async () => {
+  for (const settled of [true, false]) {
+    let now = 0;
+    let heard = 0;
+    const floods: string[] = [];
+    const { child } = start('', {
+      rates: { stdout: { ...UNBOUNDED, busyMs: 500 }, stderr: UNBOUNDED },
+      elapsed: () => now,
+      onLine: () => {
+        heard += 1;
+        now += 10;
+        return { settled, drain: undefined };
+      },
+      onFlood: (stream) => void floods.push(stream),
+    });
+    child.write(request('flood', { count: 100, bytes: 1 }));
+    await until('all lines', () => heard === 101);
+    await child.stop('enough');
+    assert.deepEqual(floods, settled ? [] : ['stdout']);
+  }
+});
+
 test('a child that is gone is heard to its last word, flood or not', async () => {
   const text = `${'x'.repeat(99)}\n`.repeat(600);
   const { child, stderr } = start(
     'exits',
-    { rates: { stdout: { bytes: 1e9, lines: 1e9 }, stderr: { bytes: 1000, lines: 10 } } },
+    { rates: { stdout: UNBOUNDED, stderr: { ...UNBOUNDED, bytes: 1000, lines: 10 } } },
     { FIXTURE_STDERR: `${text}last` },
   );
   await child.ended;

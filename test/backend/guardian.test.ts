@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -64,6 +64,15 @@ test('at its end it kills the groups on its list, and no others', async () => {
     assert.ok(isAlive(group.pid));
     group.kill('SIGKILL');
   }
+});
+
+test('told of another folder, it removes that one at its end, and the first no more', async () => {
+  const [first, second] = [newFolder(), newFolder()];
+  const guardian = new Guardian(first, log);
+  guardian.guard(second);
+  await guardian[Symbol.asyncDispose]();
+  assert.deepEqual([first, second].map(existsSync), [true, false]);
+  rmdirSync(first);
 });
 
 test('it ignores the signals that end the broker', async () => {
