@@ -4,11 +4,9 @@
  */
 import type { Context } from 'hono';
 import type { UserId } from '../base/ids.js';
+import { MESSAGES_PER_USER } from './mcp-ledger.js';
 
 export type BodyFault = 'too large' | 'too many' | 'cut off';
-
-/** How many bodies of the largest size a user may have under way: in reading, or not yet handed on. */
-export const BODIES_AT_ONCE = 4;
 
 export class Bodies {
   readonly #maxBytes: number;
@@ -31,7 +29,7 @@ export class Bodies {
   async #read(c: Context, user: UserId, place: { bytes: number }): Promise<Buffer | BodyFault> {
     const take = (bytes: number): boolean => {
       place.bytes += bytes;
-      return this.#add(user, bytes) <= this.#maxBytes * BODIES_AT_ONCE;
+      return this.#add(user, bytes) <= this.#maxBytes * MESSAGES_PER_USER;
     };
     const length = c.req.header('content-length');
     try {

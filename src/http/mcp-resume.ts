@@ -7,18 +7,24 @@ import type { Drain } from '../backend/calls.js';
 import type { Stream } from '../backend/outbox.js';
 import type { Session } from '../backend/session.js';
 import type { Randomness } from '../base/ids.js';
+import type { Shelf } from './mcp-shelf.js';
 import { type EventStream, event } from './mcp-stream.js';
 
-export interface ResumeOptions {
-  /** How long a stream goes on without a connection, and a finished one can still be asked for. */
-  readonly resumeMs: number;
-  /** What all streams of a session keep; the largest message must fit. */
-  readonly maxBytes: number;
+export interface StreamsOptions extends ResumeOptions {
   readonly random: Randomness;
 }
 
+interface ResumeOptions {
+  /** How long a stream goes on without a connection, and a finished one can still be asked for. */
+  readonly resumeMs: number;
+  /** The same, of a large one that the system has taken whole: most often its client has it, too. */
+  readonly lingerMs: number;
+  /** Where all sessions of the user keep what they sent. */
+  readonly shelf: Shelf;
+}
+
 /** Opens a connection. `first` leaves before anything else. */
-export type Connect = (first: Buffer, onGone: () => void) => EventStream;
+export type Connect = (first: Buffer, onGone: (whole: boolean) => void) => EventStream;
 
 /** After a cut; SDK clients would wait as long of their own accord. */
 const RETRY_MS = 1000;
@@ -30,15 +36,14 @@ const EVENT_ID = /^([\w-]+\.([gp])\d{1,9})\.(\d{1,9})$/;
 
 /** The streams of one session. Their ids mean nothing in another session, or in another life of this one. */
 export class SessionStreams {
-  readonly #session: Pick<Session, 'listen'>;
-  readonly #options: ResumeOptions;
+  readonly #session: Pick<Session, 'listen' | 'state'>;
+  readonly #options: StreamsOptions;
   readonly #life: string;
   readonly #streams = new Map<string, ReplayStream>();
   #standing: ReplayStream | undefined;
   #opened = 0;
-  #bytes = 0;
 
-  constructor(session: Pick<Session, 'listen'>, options: ResumeOptions) {
+  constructor(session: Pick<Session, 'listen' | 'state'>, options: StreamsOptions) {
     this.#session = session;
     this.#options = options;
     this.#life = options.random(9).toString('base64url');
@@ -71,8 +76,7 @@ export class SessionStreams {
     this.#opened += 1;
     const name = `${this.#life}.${kind}${this.#opened}`;
     const stream = new ReplayStream(name, abandon, {
-      resumeMs: this.#options.resumeMs,
-      onKept: (bytes) => this.#count(bytes, stream),
+      ...this.#options,
       onExpired: () => this.#expire(stream),
     });
     this.#streams.set(name, stream);
@@ -80,11 +84,13 @@ export class SessionStreams {
     return stream;
   }
 
-  /** The standing stream goes on: what nobody was sent yet waits for the next connection, however late. */
+  /** What nobody was sent yet of the standing stream waits for the next connection, while the session is in memory. */
   #expire(stream: ReplayStream): void {
     if (!stream.ended) stream.abandon();
-    if (stream === this.#standing && !stream.ended) this.#bytes -= stream.forget('sent');
-    else this.#close(stream);
+    if (stream === this.#standing && !stream.ended && this.#session.state !== 'closed') {
+      stream.forget('sent');
+      stream.wait(this.#options.resumeMs);
+    } else this.#close(stream);
   }
 
   #closeOldest(): void {
@@ -96,23 +102,12 @@ export class SessionStreams {
   }
 
   #close(stream: ReplayStream): void {
-    this.#bytes -= stream.forget('all');
+    stream.forget('all');
     this.#streams.delete(stream.name);
-  }
-
-  #count(bytes: number, newest: ReplayStream): void {
-    this.#bytes += bytes;
-    for (const stream of this.#streams.values()) {
-      if (this.#bytes <= this.#options.maxBytes) return;
-      if (stream !== newest) this.#bytes -= stream.forget('all');
-    }
   }
 }
 
-interface ReplayOptions {
-  readonly resumeMs: number;
-  /** How many bytes are kept more than before. */
-  readonly onKept: (bytes: number) => void;
+interface ReplayOptions extends ResumeOptions {
   readonly onExpired: () => void;
 }
 
@@ -172,7 +167,7 @@ export class ReplayStream implements Stream {
     clearTimeout(this.#expiry);
     const older = this.#connection;
     const priming = Buffer.from(`id: ${this.#idOf(after)}\nretry: ${RETRY_MS}\ndata: \n\n`);
-    const connection = connect(priming, () => this.#lose(connection));
+    const connection = connect(priming, (whole) => this.#lose(connection, whole));
     this.#connection = connection;
     older?.end();
     for (const { at, bytes } of this.#kept) if (at > after) void connection.write(bytes);
@@ -181,28 +176,32 @@ export class ReplayStream implements Stream {
     return connection;
   }
 
-  /** Returns how many bytes are kept no more. */
-  forget(which: 'all' | 'sent'): number {
-    const before = this.#keptBytes;
+  /** How long it does without a connection before somebody decides what becomes of it. */
+  wait(ms: number): void {
+    this.#expiry = setTimeout(this.#options.onExpired, ms).unref();
+  }
+
+  forget(which: 'all' | 'sent'): void {
     this.#kept = which === 'all' ? [] : this.#kept.filter(({ at }) => at > this.#sent);
     this.#keptBytes = this.#kept.reduce((sum, { bytes }) => sum + bytes.length, 0);
-    return before - this.#keptBytes;
+    this.#options.shelf.put(this, this.#keptBytes);
   }
 
   #keep(newest: Kept): void {
-    const before = this.#keptBytes;
     this.#kept.push(newest);
     this.#keptBytes += newest.bytes.length;
     while (this.#kept.length > 1 && (this.#kept.length > MAX_EVENTS || this.#keptBytes > MAX_STREAM_BYTES)) {
       this.#keptBytes -= this.#kept.shift()?.bytes.length ?? 0;
     }
-    this.#options.onKept(this.#keptBytes - before);
+    this.#options.shelf.put(this, this.#keptBytes);
   }
 
-  #lose(connection: EventStream): void {
+  #lose(connection: EventStream, whole: boolean): void {
     if (connection !== this.#connection) return;
     this.#connection = undefined;
-    this.#expiry = setTimeout(this.#options.onExpired, this.#options.resumeMs).unref();
+    // Of a small one the system has taken all before anybody can tell that the client is gone.
+    const isSaid = whole && this.ended && this.#keptBytes > MAX_STREAM_BYTES;
+    this.wait(isSaid ? this.#options.lingerMs : this.#options.resumeMs);
   }
 
   #idOf(at: number): string {

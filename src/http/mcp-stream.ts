@@ -14,8 +14,8 @@ export interface EventStreamOptions {
   readonly unread: Unread;
   /** Leaves at once, for some proxies withhold even the headers until a first byte comes. */
   readonly first?: Buffer | undefined;
-  /** Called once: the connection is gone, whoever ended it. */
-  readonly onGone: () => void;
+  /** Called once: the connection is gone, whoever ended it; `whole` when the system had taken all there was. */
+  readonly onGone: (whole: boolean) => void;
 }
 
 /** `no-transform` and `X-Accel-Buffering` keep proxies from holding events back. */
@@ -44,6 +44,7 @@ export class EventStream {
   /** Counted as unread on behalf of this stream: what waits here, and what waits in the socket. */
   #unread = 0;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  #isWhole = false;
   #state: 'full' | 'hungry' | 'ending' | 'gone' = 'full';
 
   constructor(options: EventStreamOptions) {
@@ -65,6 +66,10 @@ export class EventStream {
     void this.write(first);
     // Node's own idle timer: it sees a large write that makes progress, and pings keep it from a quiet stream.
     outgoing?.setTimeout(stallMs);
+    // It is also said of an answer whose connection was cut.
+    outgoing?.once('finish', () => {
+      this.#isWhole = !outgoing.req.socket.destroyed;
+    });
     if (outgoing?.destroyed) queueMicrotask(() => this.#leave());
     else outgoing?.once('close', () => this.#leave());
   }
@@ -135,6 +140,6 @@ export class EventStream {
     clearInterval(this.#pings);
     this.#waiting.length = 0;
     this.#count(0);
-    this.#options.onGone();
+    this.#options.onGone(this.#isWhole);
   }
 }

@@ -26,6 +26,7 @@ import {
 } from '../mcp/protocol.js';
 import { type AnswerForm, PostAnswer, type PostAnswerOptions } from './mcp-answers.js';
 import { Bodies } from './mcp-body.js';
+import { type Ledger, Ledgers } from './mcp-ledger.js';
 import {
   accepted,
   refuse,
@@ -34,9 +35,8 @@ import {
   refuseTooLarge,
   refuseVersion,
 } from './mcp-refusals.js';
-import { SessionStreams } from './mcp-resume.js';
 import { EVENT_STREAM_HEADERS, EventStream } from './mcp-stream.js';
-import { Unread } from './mcp-unread.js';
+import type { Unread } from './mcp-unread.js';
 
 export interface McpDeps {
   /** Who is calling `server`, or the ready 401. Runs before method, headers and body are looked at. */
@@ -57,12 +57,8 @@ export interface McpTiming {
   readonly stallMs: number;
   /** How long a stream that lost its connection goes on without one. */
   readonly resumeMs: number;
-}
-
-/** What is counted and kept for one session, from the first time that there is something to count or to keep. */
-interface Ledger {
-  readonly unread: Unread;
-  readonly streams: SessionStreams;
+  /** How long a large answer that the system has taken whole is kept after that. */
+  readonly lingerMs: number;
 }
 
 type McpContext = Context<{ Bindings: Partial<HttpBindings> }>;
@@ -72,11 +68,10 @@ export const TIMING: McpTiming = {
   pingMs: 15 * SECOND,
   stallMs: 30 * SECOND,
   resumeMs: 60 * SECOND,
+  lingerMs: 5 * SECOND,
 };
 const MAX_BATCH = 100;
 const MAX_INITIALIZE_BYTES = 64 * 1024;
-/** An id and the words around it. */
-const EVENT_FRAME_BYTES = 256;
 const ALLOW = { Allow: 'GET, POST, DELETE' };
 const RETRY_SOON = { 'Retry-After': '1' };
 
@@ -84,7 +79,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
   const { authenticate, sessions, servers, maxMessageBytes, random, timing = TIMING } = deps;
   const routes = new Hono<{ Bindings: Partial<HttpBindings> }>();
   const bodies = new Bodies(maxMessageBytes);
-  const ledgers = new WeakMap<Session, Ledger>();
+  const ledgers = new Ledgers({ ...timing, maxMessageBytes, random });
 
   for (const path of ['/mcp', '/mcp/', '/mcp/:server', '/mcp/:server/']) {
     routes.all(path, async (c: McpContext) => {
@@ -132,6 +127,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
       const id = rawAt(body, message.id);
       // The probe of a modern client. It must cost no child: some servers exit at a request before initialize.
       if (message.method === 'server/discover') return refuse(404, ERRORS.unknownMethod, id);
+      await ledgers.room(caller.userId);
       if (message.method === 'initialize') {
         // It is kept as long as its session.
         if (body.length > MAX_INITIALIZE_BYTES) return refuseTooLarge(MAX_INITIALIZE_BYTES);
@@ -158,6 +154,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     }
     if (c.req.header('mcp-session-id') === undefined)
       return refuseInvalid({ why: 'a batch without a session' });
+    await ledgers.room(caller.userId);
     const session = await sessionOf(c, server, caller, undefined);
     if (session instanceof Response) return session;
     if (session.protocolVersion !== BATCH_VERSION) {
@@ -178,7 +175,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     const answer = answerTo(c, {
       expected: 1,
       form: 'single',
-      ledger: () => ledgerOf(session),
+      ledger: () => ledgers.of(session),
       // Which version it will be is not known yet.
       resumable: false,
       leave: () => disconnect(),
@@ -201,7 +198,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
       for (const leaveOne of leaves) leaveOne();
     };
     const resumable = isResumable(c, session);
-    const ledger = () => ledgerOf(session);
+    const ledger = () => ledgers.of(session);
     const answer =
       expected === 0
         ? undefined
@@ -223,7 +220,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     }
     const session = await sessionOf(c, server, caller, undefined);
     if (session instanceof Response) return session;
-    const { streams, unread } = ledgerOf(session);
+    const { streams, unread } = ledgers.of(session);
     const headers = EVENT_STREAM_HEADERS;
     if (!isResumable(c, session)) {
       const stream = connect(c, unread, () => hangUp());
@@ -268,22 +265,6 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     return session;
   }
 
-  function ledgerOf(session: Session): Ledger {
-    const known = ledgers.get(session);
-    if (known !== undefined) return known;
-    const ledger = {
-      // One answer of whatever size holds up no other.
-      unread: new Unread(maxMessageBytes),
-      streams: new SessionStreams(session, {
-        resumeMs: timing.resumeMs,
-        maxBytes: maxMessageBytes + EVENT_FRAME_BYTES,
-        random,
-      }),
-    };
-    ledgers.set(session, ledger);
-    return ledger;
-  }
-
   function answerTo(
     c: McpContext,
     request: Pick<PostAnswerOptions, 'expected' | 'form' | 'headers'> & {
@@ -318,7 +299,12 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     });
   }
 
-  function connect(c: McpContext, unread: Unread, onGone: () => void, first?: Buffer): EventStream {
+  function connect(
+    c: McpContext,
+    unread: Unread,
+    onGone: (whole: boolean) => void,
+    first?: Buffer,
+  ): EventStream {
     const { pingMs, stallMs } = timing;
     return new EventStream({ outgoing: c.env.outgoing, pingMs, stallMs, unread, onGone, first });
   }

@@ -2,14 +2,17 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import type { Stream } from '../../src/backend/outbox.js';
 import { type Connect, SessionStreams } from '../../src/http/mcp-resume.js';
+import { Shelf } from '../../src/http/mcp-shelf.js';
 import { EventStream } from '../../src/http/mcp-stream.js';
 import { Unread } from '../../src/http/mcp-unread.js';
+import { until } from '../fixtures/until.js';
 
 /** Streams of a session whose clients are not there. */
-function streamsOf(maxBytes: number): SessionStreams {
-  const session = { listen: () => () => undefined };
-  return new SessionStreams(session, { resumeMs: 60_000, maxBytes, random: randomBytes });
+function streamsOf(shelf: Shelf): SessionStreams {
+  const session = { listen: () => () => undefined, state: 'live' as const };
+  return new SessionStreams(session, { resumeMs: 60_000, lingerMs: 60_000, shelf, random: randomBytes });
 }
 
 /** Nobody reads what leaves there. */
@@ -23,20 +26,58 @@ const nowhere: Connect = (first, onGone) =>
     onGone,
   });
 
-test('all streams of a session together keep so much and no more; the oldest loses what it kept first', () => {
-  const streams = streamsOf(10_000);
+test('all sessions of a user together keep so much and no more; the oldest loses what it kept first', () => {
+  const shelf = new Shelf(10_000);
   const answered = Array.from({ length: 4 }, () => {
+    const streams = streamsOf(shelf);
     const stream = streams.post(() => undefined);
     void stream.send(Buffer.alloc(3000, ' '));
     stream.end();
-    return stream.name;
+    return () => streams.get(`${stream.name}.0`, nowhere) !== undefined;
   });
-  const kept = answered.map((name) => streams.get(`${name}.0`, nowhere) !== undefined);
-  assert.deepEqual(kept, [false, true, true, true]);
+  assert.deepEqual(
+    answered.map((isKept) => isKept()),
+    [false, true, true, true],
+  );
+});
+
+test('the oldest is who said nothing for longest, not who began first', () => {
+  const shelf = new Shelf(10_000);
+  const streams = streamsOf(shelf);
+  const [busy, quiet, large] = [1, 2, 3].map(() => streams.post(() => undefined));
+  for (const stream of [busy, quiet, busy]) void stream?.send(Buffer.alloc(2000, ' '));
+  void large?.send(Buffer.alloc(5000, ' '));
+  for (const stream of [busy, quiet, large]) stream?.end();
+  assert.deepEqual(
+    [busy, quiet, large].map((stream) => stream?.hasMoreThan(0)),
+    [true, false, true],
+  );
+});
+
+test('what a standing stream could not say is kept as long as its session is there, and no longer', async () => {
+  const shelf = new Shelf(10_000);
+  let standing: Stream | undefined;
+  let expiries = 0;
+  const session: { listen: (stream: Stream) => () => void; state: 'live' | 'closed' } = {
+    listen: (stream) => {
+      standing = stream;
+      return () => {
+        expiries += 1;
+      };
+    },
+    state: 'live',
+  };
+  const options = { resumeMs: 5, lingerMs: 5, shelf, random: randomBytes };
+  await new SessionStreams(session, options).get(undefined, nowhere)?.cancel();
+  void standing?.send(Buffer.from('{}'));
+  await until('some time', () => expiries > 3);
+  assert.ok(shelf.bytes > 0);
+  session.state = 'closed';
+  await until('the end', () => shelf.bytes === 0);
 });
 
 test('a message of the largest size is kept, whatever else was', () => {
-  const streams = streamsOf(10_000);
+  const streams = streamsOf(new Shelf(10_000));
   const small = streams.post(() => undefined);
   void small.send(Buffer.alloc(100, ' '));
   small.end();
@@ -48,7 +89,7 @@ test('a message of the largest size is kept, whatever else was', () => {
 });
 
 test('a session has a thousand streams to ask for; beyond them the oldest finished one is forgotten', () => {
-  const streams = streamsOf(1e9);
+  const streams = streamsOf(new Shelf(1e9));
   const running = streams.post(() => undefined);
   const finished = Array.from({ length: 1000 }, () => {
     const stream = streams.post(() => undefined);

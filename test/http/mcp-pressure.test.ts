@@ -1,64 +1,18 @@
 /** Clients that ask for much and read little, or send much at once: what is held for them stays within bounds. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect as dial, type Socket } from 'node:net';
+import { connect as dial } from 'node:net';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { Hono } from 'hono';
 import type { NodeEnv } from '../../src/http/app.js';
 import { originGuard } from '../../src/http/guards.js';
 import { EventStream } from '../../src/http/mcp-stream.js';
 import { Unread } from '../../src/http/mcp-unread.js';
 import { listenHttp } from '../../src/http/server.js';
-import { type Bridge, startBridge, UNCONFINED } from '../fixtures/bridge.js';
-import { type Client, connect, jsonOf } from '../fixtures/client.js';
+import { startBridge, UNCONFINED } from '../fixtures/bridge.js';
+import { connect, jsonOf } from '../fixtures/client.js';
+import { bytesHeld, lengthOf, MIB, lazyPost as post, request, settled } from '../fixtures/lazy.js';
 import { until } from '../fixtures/until.js';
-
-const MIB = 1024 * 1024;
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
-
-function bytesHeld(): number {
-  collectGarbage();
-  return process.memoryUsage().arrayBuffers;
-}
-
-/** A request over a connection of its own, from which nothing is read until it is asked to be. */
-async function post(bridge: Bridge, client: Client, body: string, more: object = {}): Promise<Socket> {
-  const { hostname, port, pathname } = new URL(bridge.url);
-  const socket = dial(Number(port), hostname);
-  socket.on('error', () => undefined);
-  await once(socket, 'connect');
-  const headers = {
-    Host: 'localhost',
-    'Content-Type': 'application/json',
-    'Content-Length': Buffer.byteLength(body),
-    ...client.headers,
-    ...more,
-  };
-  const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.write(`POST ${pathname} HTTP/1.1\r\n${head.join('')}\r\n${body}`);
-  return socket.pause();
-}
-
-const request = (method: string, params: object) => JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
-
-/** Waits until nothing changes any more, for there is no other sign that a child is held back. */
-async function settled(count: () => number): Promise<void> {
-  let last = { count: -1, since: 0 };
-  await until('rest', () => {
-    if (count() !== last.count) last = { count: count(), since: Date.now() };
-    return Date.now() - last.since > 2500;
-  });
-}
-
-async function lengthOf(socket: Socket): Promise<number> {
-  let length = 0;
-  for await (const chunk of socket) length += (chunk as Buffer).length;
-  return length;
-}
 
 const LIMIT = 4 * MIB;
 
