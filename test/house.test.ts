@@ -47,6 +47,8 @@ const MAY_USE_OF_PROCESS: Readonly<Record<string, 'all' | readonly string[]>> = 
   // To signal a process group.
   'backend/child.ts': ['kill'],
   'backend/orphans.ts': ['kill'],
+  // Whose folder it is.
+  'backend/spawner.ts': ['getuid'],
   // What the runtime can load is no setting.
   'store/sqlite.ts': ['versions'],
 };
