@@ -53,7 +53,7 @@ const MAX_UNREAD_LINES = 4;
  * Far above what a server says that works. The time is for what settles no call: a client that gets its answers has asked
  * for them, so they may take what they take, but nobody asked for a flood.
  */
-const STDOUT_RATE: Rate = { bytes: 512 * 1024 * 1024, lines: 200_000, busyMs: 50 };
+const STDOUT_RATE: Rate = { bytes: 512 * 1024 * 1024, lines: 200_000, busyMs: 100 };
 const STDERR_RATE: Rate = { bytes: 1024 * 1024, lines: 5000, busyMs: 50 };
 /** A descendant that left the group may hold the pipes open for ever; the child has ended all the same. */
 const PIPES_GRACE_MS = 500;

@@ -94,7 +94,7 @@ export class Spawner implements AsyncDisposable {
   /** A cleaner of the temporary folder may have removed ours in quiet times, and then its name is anybody's to take. */
   #keepFolder(): void {
     const found = lstatSync(this.#folder, { throwIfNoEntry: false });
-    if (found?.isDirectory() === true && found.uid === process.getuid?.()) return;
+    if (found?.isDirectory() === true && process.getuid?.() === found.uid) return;
     this.#folder = newFolder();
     this.#guardian.guard(this.#folder);
   }

@@ -157,7 +157,7 @@ test('a client that does not read its stream is cut off, and the session goes on
     client,
     JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'flood', params: flood }),
   );
-  await until('the cut', () => bridge.sessions.counts.calls === 0);
+  await until('the cut', () => bridge.sessions.counts.calls === 0, 60_000);
   lazy.resume();
   await assert.rejects(once(lazy, 'end'));
   assert.deepEqual((await client.call('echo', { still: 'here' })).result, { still: 'here' });
