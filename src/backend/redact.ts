@@ -39,10 +39,14 @@ export function createRedactor(secret: Secret): Redactor {
     const found: Span[] = [];
     spellings.findRuns(line, least, (start, end) => {
       const run = line.toString('latin1', start, end);
-      const unfolded = ESCAPE.test(run) ? spellings.unfold(line, start, end) : undefined;
+      const isSpelled = ESCAPE.test(run);
+      const text = isSpelled ? spellings.read(line, start, end) : run;
+      if (!needles.some(({ core }) => text.includes(core))) return;
+      // Where it stands is asked only now: nearly always it does not.
+      const unfolded = isSpelled ? spellings.unfold(line, start, end) : undefined;
       const placeOf = (at: number) => unfolded?.from[at] ?? start + at;
       for (const needle of needles) {
-        find(unfolded?.text ?? run, needle, (first, last) => {
+        find(text, needle, (first, last) => {
           found.push({ start: beforeEscape(line, placeOf(first)), end: placeOf(last) });
         });
       }

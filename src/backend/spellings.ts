@@ -62,9 +62,25 @@ export class Spellings {
   }
 
   unfold(line: Buffer, start: number, end: number): Unfolded {
-    const text = Buffer.from(line.subarray(start, end));
-    const from = new Uint32Array(text.length + 1);
-    for (let i = 0; i < text.length; i += 1) from[i] = start + i;
+    const from = new Uint32Array(end - start + 1);
+    for (let i = 0; i < from.length; i += 1) from[i] = start + i;
+    const text = this.#unfold(line.subarray(start, end), from);
+    from[text.length] = end;
+    return { text, from };
+  }
+
+  /** The text alone, in half the time. */
+  read(line: Buffer, start: number, end: number): string {
+    return this.#unfold(line.subarray(start, end), undefined);
+  }
+
+  /** A text as it reads where it is unfolded. */
+  normal(text: string): string {
+    return this.read(Buffer.from(text, 'latin1'), 0, text.length);
+  }
+
+  #unfold(spelled: Buffer, from: Uint32Array | undefined): string {
+    const text = Buffer.from(spelled);
     let length = text.length;
     for (let depth = 0; depth < DEEPEST; depth += 1) {
       const before = length;
@@ -73,17 +89,11 @@ export class Spellings {
       if (length === before) length = this.#unfoldOnce(text, from, before, PERCENT);
       if (length === before) break;
     }
-    from[length] = end;
-    return { text: text.toString('latin1', 0, length), from };
-  }
-
-  /** A text as it reads where it is unfolded. */
-  normal(text: string): string {
-    return this.unfold(Buffer.from(text, 'latin1'), 0, text.length).text;
+    return text.toString('latin1', 0, length);
   }
 
   /** Undoes one layer of the escapes that begin with `mark`, in place. Returns the new length. */
-  #unfoldOnce(text: Buffer, from: Uint32Array, length: number, mark: number): number {
+  #unfoldOnce(text: Buffer, from: Uint32Array | undefined, length: number, mark: number): number {
     const alphabet = this.#alphabet;
     let written = text.indexOf(mark);
     if (written === -1 || written >= length) return length;
@@ -102,7 +112,7 @@ export class Spellings {
         }
       }
       text[written] = byte;
-      from[written] = from[read] ?? 0;
+      if (from !== undefined) from[written] = from[read] ?? 0;
       read += size;
     }
     return written;

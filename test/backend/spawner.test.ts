@@ -45,7 +45,7 @@ for (const [what, take] of [
   ],
 ] as const) {
   test(`when the folder of the homes ${what}, there is a new one under a new name`, async () => {
-    const spawner = await newSpawner();
+    await using spawner = await newSpawner();
     const before = dirname((await start(spawner)).home);
     rmSync(before, { recursive: true });
     take(before);
