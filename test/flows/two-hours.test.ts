@@ -80,7 +80,7 @@ class Work {
     };
     await Promise.all([
       // Shorter than the third of its life that is left of a token when the next child is called for.
-      repeat((n) => ({ seconds: 2 + (n % 7), asks: 'last' }), 4),
+      repeat((n) => ({ seconds: 2 + (n % 7), asks: 'last' }), 8),
       repeat((n) => ({ seconds: 20 + (n % 17), asks: 'first' }), 1),
     ]);
   }
