@@ -2,12 +2,12 @@
  * HTTPS GET toward an address that a stranger chose. Only public addresses, checked when the connection is made, so that
  * a name which changes its mind between check and connect (DNS rebinding) gains nothing; no redirects, bounded.
  */
-import { lookup as systemLookup } from 'node:dns';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import type { FetchFailure, GuardedResponse } from './fetch.js';
+import { publicLookup } from './public-lookup.js';
 
 export interface PublicFetchOptions {
   readonly timeoutMs: number;
@@ -23,7 +23,7 @@ export interface PublicNetwork {
   readonly port?: number;
 }
 
-export const INTERNET: PublicNetwork = { lookup: systemLookup as LookupFunction, isPublic: isPublicAddress };
+export const INTERNET: PublicNetwork = { lookup: publicLookup(), isPublic: isPublicAddress };
 
 export interface PublicResponse extends GuardedResponse {
   /** Lower-case names, for the cache rules. */

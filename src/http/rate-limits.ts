@@ -7,6 +7,7 @@ import { BlockList, isIP, isIPv6 } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context, MiddlewareHandler } from 'hono';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
+import { networkOf } from '../base/networks.js';
 
 export interface RateLimit {
   /** Requests per minute of one caller: before authentication an IPv4 address or an IPv6 /64. */
@@ -89,19 +90,6 @@ export function clientAddress(
 /** A name for the network of whoever calls: what one caller is, before anything is known of it. */
 export function callerNetwork(c: Context, trustedProxies: BlockList): string {
   return networkOf(clientAddress(c, trustedProxies));
-}
-
-/** An IPv6 user has a whole /64. */
-export function networkOf(address: string): string {
-  if (!isIPv6(address)) return address;
-  const [head = '', tail] = address.split('::');
-  const left = head === '' ? [] : head.split(':');
-  const right = tail === undefined || tail === '' ? [] : tail.split(':');
-  const gap = tail === undefined ? [] : Array.from({ length: 8 - left.length - right.length }, () => '0');
-  return [...left, ...gap, ...right]
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':');
 }
 
 function plain(address: string): string {

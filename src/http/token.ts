@@ -8,7 +8,7 @@ import { type GrantId, type Randomness, sha256 } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import type { Metrics } from '../base/metrics.js';
 import type { Audit } from '../oauth/audit.js';
-import type { ClientRegistry } from '../oauth/client-registry.js';
+import type { Authenticated, ClientRegistry } from '../oauth/client-registry.js';
 import { type Client, registerClient, registrationResponse } from '../oauth/clients.js';
 import { fault, isFault, type OAuthFault, toWire } from '../oauth/fault.js';
 import { type Parameters, parseParameters } from '../oauth/parameters.js';
@@ -31,9 +31,8 @@ export interface TokenRoutesDeps {
   readonly onGrantRevoked: (grant: GrantId) => void;
 }
 
-interface ClientRequest {
+interface ClientRequest extends Authenticated {
   readonly form: Parameters;
-  readonly client: Client;
 }
 
 const MAX_BODY_BYTES = 64 * 1024;
@@ -71,16 +70,32 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
 
   async function authenticate(c: Context, form: Parameters): Promise<ClientRequest | OAuthFault> {
     const network = callerNetwork(c, deps.trustedProxies);
-    const client = await clients.authenticate(form, c.req.header('authorization'), network);
-    return isFault(client) ? client : { form, client };
+    const authenticated = await clients.authenticate(form, c.req.header('authorization'), network);
+    return isFault(authenticated) ? authenticated : { ...authenticated, form };
   }
 
-  /** A client that is a document is shared by all its installations, so there the grant behind its token counts. */
   const take = createBudget(CLIENT_LIMIT);
-  const waitOf = ({ form, client }: ClientRequest): Promise<number | undefined> => {
-    const token = form.get('refresh_token') ?? form.get('code') ?? form.get('token') ?? '';
-    return take(client.kind === 'document' ? `${client.id} ${sha256(token)}` : client.id);
-  };
+  /**
+   * Counted is a client that proved itself; otherwise the grant behind its token, so that nobody who only knows the client's
+   * name can use up its minute. So too where the client is a document, which all its installations share. Made-up tokens
+   * have no grant: they count for their network.
+   */
+  async function waitOf({ form, client, proven }: ClientRequest): Promise<number | undefined> {
+    const counted = proven && client.kind !== 'document' ? client.id : await grantBehind(form);
+    return counted === undefined ? undefined : take(counted);
+  }
+
+  async function grantBehind(form: Parameters): Promise<GrantId | undefined> {
+    const [code, token] = [form.get('code'), form.get('refresh_token')];
+    switch (form.get('grant_type')) {
+      case 'authorization_code':
+        return code === undefined ? undefined : (await store.findCode(sha256(code)))?.grant.id;
+      case 'refresh_token':
+        return token === undefined ? undefined : (await store.findRefreshToken(sha256(token)))?.grant.id;
+      default:
+        return undefined;
+    }
+  }
 
   routes.on('POST', ['/oauth/register', '/register'], limitTo(MAX_REGISTRATION_BYTES), async (c) => {
     const registration = registerClient(parseJson(await c.req.text()), now(), random);

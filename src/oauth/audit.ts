@@ -43,8 +43,11 @@ export interface AuditStore {
 
 export type Audit = (kind: AuditKind, subject: AuditSubject) => Promise<AuditId>;
 
-/** Anybody can cause refusals, of clients made up as they go: above this many a minute, those of all clients share rows. */
-const REFUSAL_ROWS_PER_MINUTE = 100;
+/**
+ * Anybody can cause refusals, of clients made up as they go, and registrations: above this many a minute, those of all
+ * clients share rows.
+ */
+const STRANGERS_ROWS_PER_MINUTE = 100;
 
 export function createAudit(deps: {
   readonly store: AuditStore;
@@ -53,18 +56,18 @@ export function createAudit(deps: {
   readonly random: Randomness;
 }): Audit {
   const { store, log, now, random } = deps;
-  const refusals = new ExpiringMap<string, AuditId>({ now, ttlMs: MINUTE, capacity: 10_000 });
+  const recent = new ExpiringMap<string, AuditId>({ now, ttlMs: MINUTE, capacity: 10_000 });
   return async (kind, subject) => {
-    const isRefusal = kind.endsWith('.refused');
-    if (isRefusal) refusals.sweep();
-    const kept = isRefusal && refusals.size >= REFUSAL_ROWS_PER_MINUTE ? inFlood(subject) : subject;
-    // The same refusal again within a minute is logged, and shares its row.
+    const isCheap = isOfStrangers(kind, subject);
+    if (isCheap) recent.sweep();
+    const kept = isCheap && recent.size >= STRANGERS_ROWS_PER_MINUTE ? inFlood(subject) : subject;
+    // The same again within a minute is logged, and shares its row.
     const sameness = `${kind}\n${kept.reason}\n${kept.reason === 'client_unknown' ? '' : kept.client}`;
-    const known = isRefusal ? refusals.get(sameness) : undefined;
+    const known = isCheap ? recent.get(sameness) : undefined;
     const id = known ?? randomId<AuditId>(random, 'au_');
     log.info(kind, { audit: id, ...subject });
     if (known !== undefined) return known;
-    if (isRefusal) refusals.set(sameness, id);
+    if (isCheap) recent.set(sameness, id);
     const event: AuditEvent = { id, kind, at: now(), ...kept };
     try {
       await store.addAuditEvent(event);
@@ -74,6 +77,11 @@ export function createAudit(deps: {
     }
     return id;
   };
+}
+
+/** Whether anybody can cause it; the operator's registrations have a reason. NOTE: store/sqlite-store.ts forgets these sooner. */
+function isOfStrangers(kind: AuditKind, { reason }: AuditSubject): boolean {
+  return kind.endsWith('.refused') || (kind === 'client.registered' && reason === undefined);
 }
 
 /** Without whatever a stranger can vary: what is left are as many rows as we have words. */

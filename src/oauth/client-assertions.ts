@@ -1,5 +1,5 @@
 /** RFC 7523 §3: a client proves itself with a signed assertion. Keys come from its metadata's `jwks_uri`, through the guard. */
-import { errors, jwtVerify } from 'jose';
+import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from 'jose';
 import { type Clock, MINUTE, SECOND } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
 import { sha256 } from '../base/ids.js';
@@ -18,6 +18,8 @@ export interface ClientAssertionsDeps {
 const LEEWAY_SECONDS = 60;
 /** An assertion that lives longer would have to be remembered longer. */
 const LONGEST_LIFE_MS = 60 * MINUTE;
+/** Anybody can publish a set of a hundred keys, and make us try them. */
+const MOST_TRIED_KEYS = 10;
 /** Signatures only: an HMAC key is no secret when it stands at a public address. */
 export const ASSERTION_ALGORITHMS = [
   'RS256',
@@ -57,7 +59,7 @@ export class ClientAssertions {
     const { audiences } = this.#deps;
     const now = this.#deps.now();
     try {
-      const { payload } = await jwtVerify(assertion, this.#keySets.at(client.jwksUri, network), {
+      const payload = await verify(assertion, this.#keySets.at(client.jwksUri, network), {
         issuer: client.id,
         subject: client.id,
         audience: [...audiences],
@@ -81,5 +83,29 @@ export class ClientAssertions {
       const detail = error instanceof errors.JOSEError ? error.code : 'the key cannot be used';
       return fault('client_unauthenticated', detail);
     }
+  }
+}
+
+/** RFC 7515 §4.1.4: `kid` is a hint, and optional. Where it leaves several keys, any of them may be the one. */
+async function verify(
+  assertion: string,
+  find: JWTVerifyGetKey,
+  options: JWTVerifyOptions,
+): Promise<JWTPayload> {
+  try {
+    return (await jwtVerify(assertion, find, options)).payload;
+  } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+    let tried = 0;
+    for await (const key of error) {
+      if (tried === MOST_TRIED_KEYS) break;
+      tried += 1;
+      try {
+        return (await jwtVerify(assertion, key, options)).payload;
+      } catch (refused) {
+        if (!(refused instanceof errors.JWSSignatureVerificationFailed)) throw refused;
+      }
+    }
+    throw new errors.JWSSignatureVerificationFailed();
   }
 }

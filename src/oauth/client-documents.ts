@@ -14,7 +14,7 @@ import type { PublicResponse } from '../base/public-fetch.js';
 import { type Client, clientName, GRANT_TYPES } from './clients.js';
 import type { FetchPlaces } from './fetch-places.js';
 import { PINNED_DOCUMENTS } from './pinned-documents.js';
-import { refusalOfRedirectUri } from './redirect-uris.js';
+import { refusalOfRedirectUris } from './redirect-uris.js';
 
 /** Which hosts may describe clients. */
 export type DocumentHosts = 'any' | 'off' | readonly string[];
@@ -67,7 +67,7 @@ export function readDocument(id: string, text: string, now: number): Client | { 
   if (!parsed.success) return { problem: 'not a client metadata document' };
   const metadata = parsed.data;
   if (metadata.client_id !== id) return { problem: 'client_id is not the URL of the document' };
-  const refusal = metadata.redirect_uris.map(refusalOfRedirectUri).find((reason) => reason !== undefined);
+  const refusal = refusalOfRedirectUris(metadata.redirect_uris);
   if (refusal !== undefined) return { problem: `a redirect URI: ${refusal}` };
   const methods = [
     ...(metadata.token_endpoint_auth_methods_supported ?? []),

@@ -12,6 +12,12 @@ export interface ClientRegistryDeps {
   readonly assertions: ClientAssertions;
 }
 
+export interface Authenticated {
+  readonly client: Client;
+  /** By a secret or an assertion. Of a public client that brought neither, only the name is known, which anybody can say. */
+  readonly proven: boolean;
+}
+
 export class ClientRegistry {
   readonly #deps: ClientRegistryDeps;
 
@@ -33,7 +39,7 @@ export class ClientRegistry {
     form: Parameters,
     authorization: string | undefined,
     network: string,
-  ): Promise<Client | OAuthFault> {
+  ): Promise<Authenticated | OAuthFault> {
     const claimed = parseClientCredentials(form, authorization);
     if (isFault(claimed)) return claimed;
     const client = await this.find(claimed.id, network);
@@ -44,6 +50,6 @@ export class ClientRegistry {
       proof.by === 'assertion'
         ? await this.#deps.assertions.check(client, proof.assertion, network)
         : checkClientSecret(client, proof.by === 'secret' ? proof.secret : undefined);
-    return refused ?? client;
+    return refused ?? { client, proven: proof.by === 'assertion' || client.secretHash !== undefined };
   }
 }

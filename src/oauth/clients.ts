@@ -13,7 +13,7 @@ import {
 import { printable } from '../base/text.js';
 import { fault, type OAuthFault } from './fault.js';
 import type { Parameters } from './parameters.js';
-import { refusalOfRedirectUri } from './redirect-uris.js';
+import { refusalOfRedirectUris } from './redirect-uris.js';
 
 /** RFC 7523 §2.2. */
 export const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
@@ -73,10 +73,8 @@ export function registerClient(body: unknown, now: number, random: Randomness): 
     );
   }
   const metadata = parsed.data;
-  for (const uri of metadata.redirect_uris) {
-    const refusal = refusalOfRedirectUri(uri);
-    if (refusal !== undefined) return fault('redirect_uri_refused', refusal);
-  }
+  const refusal = refusalOfRedirectUris(metadata.redirect_uris);
+  if (refusal !== undefined) return fault('redirect_uri_refused', refusal);
   if (metadata.response_types?.includes('code') === false) {
     return fault('metadata_refused', 'response_types must include code');
   }

@@ -4,6 +4,7 @@
  */
 import { type Clock, MINUTE } from '../base/clock.js';
 import type { Log } from '../base/log.js';
+import { siteOf } from '../base/networks.js';
 import type { PublicFailure, PublicFetch, PublicFetchOptions, PublicResponse } from '../base/public-fetch.js';
 
 const PLACES = { all: 50, host: 5, network: 5 };
@@ -25,7 +26,7 @@ export class FetchPlaces {
 
   /**
    * The answer; or that there is no place now, which says nothing about the client and passes within seconds.
-   * `network` is any name for where the request came from that made us ask.
+   * `network` is the name (base/networks.ts) of where the request came from that made us ask.
    */
   async fetch(
     url: string,
@@ -36,7 +37,7 @@ export class FetchPlaces {
     const places = [
       { key: 'all', most: PLACES.all },
       { key: `host ${host}`, most: PLACES.host },
-      { key: `network ${network}`, most: PLACES.network },
+      { key: `network ${siteOf(network)}`, most: PLACES.network },
     ];
     const full = places.find(({ key, most }) => this.#count(key) >= most);
     if (full !== undefined) {

@@ -37,8 +37,8 @@ export class KeySets {
   }
 
   /**
-   * The key at `uri` that a token says it was signed with. Throws jose's errors when there is none. `network` is where the
-   * token came from.
+   * The key at `uri` that a token says it was signed with. Throws jose's errors when there is none, or more than one, and
+   * `KeySetUnavailable` when there may be one that cannot be had now. `network` is where the token came from.
    */
   at(uri: string, network: string): JWTVerifyGetKey {
     return async (header, token) => {
@@ -48,6 +48,8 @@ export class KeySets {
       } catch (error) {
         if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
         const again = await this.#load(uri, network, 'lacks a key');
+        // The host did not say that there is no such key.
+        if (!again.good) throw new KeySetUnavailable();
         if (again === first) throw error;
         return lookUp(again)(header, token);
       }

@@ -13,6 +13,7 @@ import {
   sameText,
   sha256,
 } from '../base/ids.js';
+import { siteOf } from '../base/networks.js';
 import type { AuthorizationRequest } from './authorization.js';
 import type { UpstreamTokens } from './identity.js';
 import { Owners } from './owners.js';
@@ -91,6 +92,7 @@ export class PendingAuthorizations {
   readonly #byClient = new Owners<PendingId>();
   readonly #byClientAndNetwork = new Owners<PendingId>();
   readonly #byNetwork = new Owners<PendingId>();
+  readonly #bySite = new Owners<PendingId>();
   readonly #capacity: number;
 
   constructor({ now, random, ttlMs, capacity }: PendingAuthorizationsOptions) {
@@ -219,14 +221,15 @@ export class PendingAuthorizations {
       [this.#byBrowser, browser, MAX_PER_BROWSER],
       [this.#byClientAndNetwork, `${client} ${network}`, MAX_PER_CLIENT_AND_NETWORK],
       [this.#byNetwork, network, MAX_PER_NETWORK],
+      [this.#bySite, siteOf(network), Number.POSITIVE_INFINITY],
       [this.#byClient, client, Number.POSITIVE_INFINITY],
     ];
   }
 
-  /** Room is made by the network that takes most of it: a flood from a few of them ends its own logins. */
+  /** Room is made by the site that takes most of it: a flood from a few of them ends its own logins. */
   #makeRoom(): void {
     this.#entries.sweep();
-    const victim = this.#entries.size < this.#capacity ? undefined : this.#byNetwork.oldestOfLargest();
+    const victim = this.#entries.size < this.#capacity ? undefined : this.#bySite.oldestOfLargest();
     if (victim !== undefined) this.#entries.delete(victim);
   }
 

@@ -2,6 +2,7 @@
  * What the authorization server needs from a store. Verbs are whole and atomic: a driver runs each in one
  * transaction, so no caller can stand between a check and the write that depends on it.
  */
+import { MINUTE } from '../base/clock.js';
 import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
 import type { Client } from './clients.js';
 import type { Rotation } from './refresh-policy.js';
@@ -89,8 +90,18 @@ export interface TokenRecord {
   readonly keyId: string;
 }
 
+/** How many clients that registered themselves are kept before anybody signs in with them. */
+export interface UnusedClients {
+  readonly most: number;
+  /** Younger ones stay all the same: their user may be about to sign in. */
+  readonly spareMs: number;
+}
+
+export const UNUSED_CLIENTS: UnusedClients = { most: 20_000, spareMs: 60 * MINUTE };
+
 export interface OAuthStore {
-  addClient(client: Client): Promise<void>;
+  /** One too many that nobody uses takes the place of the oldest one of these. */
+  addClient(client: Client, unused?: UnusedClients): Promise<void>;
   findClient(id: string): Promise<Client | undefined>;
 
   /** Saves user, credential (replacing an older one: Forgejo killed it), grant and code together. Nothing but user and

@@ -62,6 +62,16 @@ export function refusalOfRedirectUri(uri: string): string | undefined {
   return isPrivateUse(protocol) ? undefined : `scheme ${protocol} is never a client`;
 }
 
+/** Of all redirect URIs of a client: strangers register clients, and each is kept in store and memory with every one. */
+const MAX_TOTAL_LENGTH = 4096;
+
+/** Says why a client cannot have these redirect URIs, or nothing. */
+export function refusalOfRedirectUris(uris: readonly string[]): string | undefined {
+  const total = uris.reduce((sum, uri) => sum + uri.length, 0);
+  if (total > MAX_TOTAL_LENGTH) return `all of them are longer than ${MAX_TOTAL_LENGTH} characters together`;
+  return uris.map(refusalOfRedirectUri).find((refusal) => refusal !== undefined);
+}
+
 /**
  * Exact string comparison (RFC 9700 §4.1.3), except that the port of an http loopback URI is ignored
  * (RFC 8252 §7.3), for `localhost` too: Claude Code and Codex register it without one.

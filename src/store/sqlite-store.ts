@@ -20,6 +20,7 @@ import type {
   TokenRecord,
   UpstreamIdentity,
 } from '../oauth/ports.js';
+import { UNUSED_CLIENTS } from '../oauth/ports.js';
 import { judgeRefresh, type Rotation } from '../oauth/refresh-policy.js';
 import { openSqlite, type Sqlite } from './sqlite.js';
 import {
@@ -32,6 +33,7 @@ import {
   users,
 } from './sqlite.schema.js';
 import { countCredentialsByKey } from './sqlite-admin.js';
+import { addClient, toClient } from './sqlite-clients.js';
 import { sqliteSessions } from './sqlite-sessions.js';
 import { endUser } from './sqlite-users.js';
 
@@ -44,8 +46,12 @@ const CODE_MEMORY_MS = DAY;
 const CLIENT_NEVER_USED_MS = DAY;
 const CLIENT_UNUSED_MS = 90 * DAY;
 const AUDIT_MEMORY_MS = 400 * DAY;
-/** Anybody can cause a refusal, so these do not pile up as long. */
-const REFUSAL_MEMORY_MS = 30 * DAY;
+const STRANGERS_MEMORY_MS = 30 * DAY;
+/** Anybody can cause these, so they do not pile up as long. NOTE: `isOfStrangers` in oauth/audit.ts says the same. */
+const ofStrangers = or(
+  like(auditEvents.kind, '%.refused'),
+  and(eq(auditEvents.kind, 'client.registered'), isNull(auditEvents.reason)),
+);
 
 export interface SqliteStore
   extends OAuthStore,
@@ -65,9 +71,7 @@ export function openSqliteStore(path: string): SqliteStore {
   return {
     ...sqliteSessions(db),
 
-    async addClient({ pinned: _pinned, ...client }: Client): Promise<void> {
-      db.insert(clients).values(client).run();
-    },
+    addClient: async (client, unused = UNUSED_CLIENTS) => write((tx) => addClient(tx, client, unused)),
 
     async addAuditEvent(event: AuditEvent): Promise<void> {
       db.insert(auditEvents).values(event).run();
@@ -161,16 +165,6 @@ export function openSqliteStore(path: string): SqliteStore {
     async [Symbol.asyncDispose](): Promise<void> {
       close();
     },
-  };
-}
-
-/** A client as the rest of the house knows it: absent members are undefined, not null. */
-export function toClient({ usedAt: _usedAt, ...row }: typeof clients.$inferSelect): Client {
-  return {
-    ...row,
-    secretHash: row.secretHash ?? undefined,
-    jwksUri: row.jwksUri ?? undefined,
-    uri: row.uri ?? undefined,
   };
 }
 
@@ -369,7 +363,7 @@ function sweep(tx: Transaction, now: number): number {
     .where(
       or(
         lt(auditEvents.at, now - AUDIT_MEMORY_MS),
-        and(like(auditEvents.kind, '%.refused'), lt(auditEvents.at, now - REFUSAL_MEMORY_MS)),
+        and(ofStrangers, lt(auditEvents.at, now - STRANGERS_MEMORY_MS)),
       ),
     )
     .run();

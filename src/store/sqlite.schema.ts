@@ -4,20 +4,24 @@ import type { ClientId, GrantId, SessionId, Sha256, UserId } from '../base/ids.j
 import type { AuditId, AuditKind } from '../oauth/audit.js';
 import type { AuthMethod, ClientKind, GrantType } from '../oauth/clients.js';
 
-export const clients = sqliteTable('clients', {
-  id: text().$type<ClientId>().primaryKey(),
-  kind: text().$type<ClientKind>().notNull().default('dynamic'),
-  name: text().notNull(),
-  redirectUris: text('redirect_uris', { mode: 'json' }).$type<readonly string[]>().notNull(),
-  authMethod: text('auth_method').$type<AuthMethod>().notNull(),
-  secretHash: text('secret_hash').$type<Sha256>(),
-  jwksUri: text('jwks_uri'),
-  grantTypes: text('grant_types', { mode: 'json' }).$type<readonly GrantType[]>().notNull(),
-  uri: text(),
-  createdAt: integer('created_at').notNull(),
-  /** Last time a grant of this client was made or refreshed; null until the first. */
-  usedAt: integer('used_at'),
-});
+export const clients = sqliteTable(
+  'clients',
+  {
+    id: text().$type<ClientId>().primaryKey(),
+    kind: text().$type<ClientKind>().notNull().default('dynamic'),
+    name: text().notNull(),
+    redirectUris: text('redirect_uris', { mode: 'json' }).$type<readonly string[]>().notNull(),
+    authMethod: text('auth_method').$type<AuthMethod>().notNull(),
+    secretHash: text('secret_hash').$type<Sha256>(),
+    jwksUri: text('jwks_uri'),
+    grantTypes: text('grant_types', { mode: 'json' }).$type<readonly GrantType[]>().notNull(),
+    uri: text(),
+    createdAt: integer('created_at').notNull(),
+    /** Last time a grant of this client was made or refreshed; null until the first. */
+    usedAt: integer('used_at'),
+  },
+  (table) => [index('clients_unused').on(table.kind, table.usedAt, table.createdAt)],
+);
 
 export const users = sqliteTable(
   'users',

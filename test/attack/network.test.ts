@@ -303,19 +303,22 @@ describe('slow hosts of documents', () => {
 describe('limits after authentication', () => {
   test('one client cannot use up what others need at the token endpoint', async () => {
     await using stage = await setStage();
-    const ask = (client: { readonly clientId: string }) =>
+    const confidential = () => stage.register({ token_endpoint_auth_method: 'client_secret_post' });
+    const ask = (client: Awaited<ReturnType<typeof confidential>>) =>
       stage.post('/oauth/token', {
         client_id: client.clientId,
+        client_secret: client.secret ?? '',
         grant_type: 'refresh_token',
         refresh_token: 'x',
       });
+    const client = await confidential();
     let refused: Awaited<ReturnType<typeof ask>> | undefined;
     for (let batch = 0; batch < 31 && refused === undefined; batch += 1) {
-      const answers = await Promise.all(Array.from({ length: 10 }, () => ask(stage.client)));
+      const answers = await Promise.all(Array.from({ length: 10 }, () => ask(client)));
       refused = answers.find(({ status }) => status === 429);
     }
     assert.match(refused?.headers.get('retry-after') ?? '', /^([1-9]|[1-5]\d|60)$/);
-    assert.equal((await ask(await stage.register({}))).status, 400);
+    assert.equal((await ask(await confidential())).status, 400);
   });
 
   test('a person who meets the limit gets a page that says how long to wait', async () => {

@@ -60,6 +60,16 @@ test('in a flood of refusals all clients share a row for each reason, and each r
   assert.equal(rows.at(-1)?.client, 'cl_1');
 });
 
+test('registrations by strangers are such a flood too; those of the operator are not', async () => {
+  const { audit, rows, logged } = setUp();
+  for (let index = 0; index < 1_000; index += 1) await audit('client.registered', { client: `cl_${index}` });
+  assert.equal(rows.length, 101);
+  assert.equal(rows.at(-1)?.client, undefined);
+  assert.equal(logged.length, 1_000);
+  await audit('client.registered', { client: 'cl_own', reason: 'operator' });
+  assert.deepEqual([rows.length, rows.at(-1)?.client], [102, 'cl_own']);
+});
+
 test('the same refusal by many at once is one row', async () => {
   const { audit, rows } = setUp();
   const refuse = () => audit('token.refused', { reason: 'code_unknown', client: 'cl_1' });

@@ -8,7 +8,7 @@ import { type PublicFetch, publicFetch } from '../../src/base/public-fetch.js';
 import { ClientAssertions } from '../../src/oauth/client-assertions.js';
 import { readDocument } from '../../src/oauth/client-documents.js';
 import { FetchPlaces } from '../../src/oauth/fetch-places.js';
-import { startDocumentHost } from '../support/document-host.js';
+import { type DocumentHost, startDocumentHost } from '../support/document-host.js';
 
 const ISSUER = 'https://mcp.example.org';
 const TOKEN_ENDPOINT = `${ISSUER}/oauth/token`;
@@ -242,6 +242,53 @@ describe('the key set', () => {
     for (let count = 0; count < 5; count += 1)
       assert.notEqual(await it.check(it.sign(it.claims(), 'unknown', otherRsa.privateKey)), 'proven');
     assert.equal(it.host.requests.length, 2);
+  });
+
+  for (const [what, breakDown] of [
+    ['fails', (host) => host.route('/keys', (_request, response) => response.writeHead(500).end())],
+    ['is garbage', (host) => host.serve('/keys', '<html>')],
+  ] as const satisfies readonly (readonly [string, (host: DocumentHost) => unknown])[]) {
+    test(`that ${what} when a new key is looked for says nothing against the client: it is asked to try again`, async () => {
+      await using it = await setUp();
+      const reason = async () => {
+        const assertion = await it.sign(it.claims(), 'two', otherRsa.privateKey);
+        return (await it.assertions.check(it.client, assertion, HERE))?.reason;
+      };
+      assert.equal(await it.check(it.sign(it.claims())), 'proven');
+      it.clock.now += 31 * SECOND;
+      breakDown(it.host);
+      assert.equal(await reason(), 'client_keys_unavailable');
+      it.clock.now += 29 * SECOND;
+      assert.equal(await reason(), 'client_keys_unavailable');
+      assert.equal(await it.check(it.sign(it.claims())), 'proven');
+      it.host.serve('/keys', { keys: [await publicJwk(rsa, 'one')] });
+      it.clock.now += SECOND;
+      assert.equal(await reason(), 'client_unauthenticated');
+      assert.equal(it.host.requests.length, 3);
+    });
+  }
+
+  test('of several keys that an assertion without kid may mean is tried whole, up to ten keys', async () => {
+    await using it = await setUp();
+    const second = await publicJwk(otherRsa, 'two');
+    const first = await publicJwk(rsa, 'one');
+    it.host.serve('/keys', { keys: [first, second] });
+    assert.equal(await it.check(it.sign(it.claims(), '')), 'proven');
+    assert.equal(await it.check(it.sign(it.claims(), '', otherRsa.privateKey)), 'proven');
+    const { privateKey } = await generateKeyPair('RS256');
+    assert.equal(
+      await it.check(it.sign(it.claims(), '', privateKey)),
+      'ERR_JWS_SIGNATURE_VERIFICATION_FAILED',
+    );
+    const late = await it.sign(
+      it.claims({ exp: Math.floor(it.clock.now / SECOND) - 100 }),
+      '',
+      otherRsa.privateKey,
+    );
+    assert.equal(await it.check(late), 'ERR_JWT_EXPIRED');
+    it.host.serve('/keys', { keys: [...Array.from({ length: 10 }, () => first), second] });
+    it.clock.now += 10 * MINUTE;
+    assert.notEqual(await it.check(it.sign(it.claims(), '', otherRsa.privateKey)), 'proven');
   });
 
   test('is not fetched from a private address', async () => {

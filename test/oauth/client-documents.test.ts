@@ -188,6 +188,27 @@ test('a name that is too long costs a document nothing but its end', () => {
   assert.equal(client.name, 'x'.repeat(200));
 });
 
+test('a document that anybody may make up holds 11 KiB at most, in each of the ten thousand sign-ins that may be under way', () => {
+  const padded = (path: string) => `https://app.example/${path}`.padEnd(2000, 'x');
+  const id = padded('client');
+  const largest = {
+    client_id: id,
+    client_name: '😀'.repeat(10_000),
+    client_uri: padded('home'),
+    jwks_uri: padded('keys'),
+    token_endpoint_auth_method: 'private_key_jwt',
+    redirect_uris: Array.from({ length: 50 }, (_, index) => `https://app.example/${index}`.padEnd(81, 'x')),
+    more: 'x'.repeat(40_000),
+  };
+  const client = readDocument(id, JSON.stringify(largest), 0);
+  assert.ok('redirectUris' in client, JSON.stringify(client));
+  assert.ok(JSON.stringify(client).length <= 11 * 1024);
+  const larger = { ...largest, redirect_uris: [...largest.redirect_uris.slice(1), padded('cb')] };
+  assert.deepEqual(readDocument(id, JSON.stringify(larger), 0), {
+    problem: 'a redirect URI: all of them are longer than 4096 characters together',
+  });
+});
+
 test('every pinned copy is a good document of its own id', () => {
   assert.equal(PINNED_DOCUMENTS.size, 8);
   for (const [id, text] of PINNED_DOCUMENTS) {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MINUTE } from '../../src/base/clock.js';
 import { createRecordingLog } from '../../src/base/log.js';
+import { networkOf } from '../../src/base/networks.js';
 import type { PublicFailure, PublicFetch, PublicResponse } from '../../src/base/public-fetch.js';
 import { ClientAssertions } from '../../src/oauth/client-assertions.js';
 import { ClientDocuments, readDocument } from '../../src/oauth/client-documents.js';
@@ -78,6 +79,22 @@ describe('of the places for fetches', () => {
     const found = documents.find(id, 'somebody else');
     answer(id, { client_id: id, redirect_uris: ['https://client.example/cb'] });
     assert.equal(typeof (await found), 'object');
+  });
+
+  test('one IPv6 /48 gets five, however many networks it has', async () => {
+    const { places, asked } = setUp();
+    const fillFrom = (prefix: string) =>
+      fill(
+        places,
+        20,
+        (n) => `slow${prefix}${n}.example`.replaceAll(':', '-'),
+        (n) => networkOf(`${prefix}:${n}::1`),
+      );
+    fillFrom('2001:db8:1');
+    await settled();
+    assert.equal(asked.length, 5);
+    fillFrom('2001:db8:2');
+    assert.equal(asked.length, 10);
   });
 
   test('one host gets five, however many networks ask for it; another host gets its own', async () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { MINUTE } from '../../src/base/clock.js';
+import { networkOf } from '../../src/base/networks.js';
 import type { AuthorizationRequest } from '../../src/oauth/authorization.js';
 import { registerClient } from '../../src/oauth/clients.js';
 import { isFault } from '../../src/oauth/fault.js';
@@ -86,6 +87,23 @@ test('when there is no room left, the network with the most logins makes some', 
   for (let index = 0; index < 400; index += 1) open(requestOf(), `browser ${index}`, `network ${index % 8}`);
   assert.equal(pending.size, 100);
   assert.ok(honest.every((form, index) => isOpen(form, `honest ${index}`)));
+});
+
+test('an owner of many IPv6 networks is one when room is made, and each of them has its own cap otherwise', () => {
+  const { pending, open, isOpen } = setUp(100);
+  const honest = ['198.51.100.7', '2001:db8:2::1', '198.51.100.7'].map((address, index) =>
+    open(requestOf(), `honest ${index}`, networkOf(address)),
+  );
+  for (let index = 0; index < 400; index += 1)
+    open(requestOf(), `browser ${index}`, networkOf(`2001:db8:1:${index.toString(16)}::1`));
+  assert.equal(pending.size, 100);
+  assert.ok(honest.every((form, index) => isOpen(form, `honest ${index}`)));
+
+  const roomy = setUp();
+  const neighbour = roomy.open(requestOf(), 'neighbour', networkOf('2001:db8:1:1::1'));
+  for (let index = 0; index < 1_500; index += 1)
+    roomy.open(requestOf(), `browser ${index}`, networkOf('2001:db8:1:2::1'));
+  assert.ok(roomy.isOpen(neighbour, 'neighbour'));
 });
 
 test('in all there are never more than the capacity: a flood ages out, it locks nobody out', () => {

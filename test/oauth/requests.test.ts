@@ -188,13 +188,27 @@ for (const body of [
   {},
   { redirect_uris: [] },
   { redirect_uris: ['https://a/b'], grant_types: ['password'] },
+  { redirect_uris: Array.from({ length: 21 }, (_, index) => `https://a/${index}`) },
 ]) {
-  test(`the registration ${JSON.stringify(body)} is refused as invalid metadata`, () => {
+  test(`the registration ${String(JSON.stringify(body)).slice(0, 60)} is refused as invalid metadata`, () => {
     const refused = registerClient(body, 0, randomBytes);
     assert.ok(isFault(refused));
     assert.equal(toWire(refused).code, 'invalid_client_metadata');
   });
 }
+
+test('a client has twenty redirect URIs at most, of 4 KiB together', () => {
+  const uris = (count: number, length: number) => ({
+    redirect_uris: Array.from({ length: count }, (_, index) =>
+      `https://client.example/${index}/`.padEnd(length, 'x'),
+    ),
+  });
+  assert.equal(registered(uris(20, 204)).client.redirectUris.length, 20);
+  assert.equal(registered(uris(4, 1024)).client.redirectUris.length, 4);
+  const refused = registerClient(uris(4, 1025), 0, randomBytes);
+  assert.ok(isFault(refused));
+  assert.equal(toWire(refused).code, 'invalid_redirect_uri');
+});
 
 test('Basic credentials are read with and without percent-encoding, and never mixed with a body secret', () => {
   const basic = (text: string) => `Basic ${Buffer.from(text).toString('base64')}`;

@@ -208,6 +208,26 @@ for (const { name, open } of DRIVERS) {
       await admin.removeClient('cl_1');
       assert.equal((await ids({ limit: 10, client: 'cl_1' })).length, 3, 'they outlive what they speak of');
     });
+
+    test('forgets what strangers caused after 30 days, everything else after 400', async () => {
+      await using it = await populated();
+      const events: readonly (readonly [kind: AuditKind, reason?: string])[] = [
+        ['client.registered'],
+        ['client.registered', 'operator'],
+        ['token.refused', 'code_unknown'],
+        ['grant.made'],
+      ];
+      for (const [index, [kind, reason]] of events.entries())
+        await it.store.addAuditEvent({ id: `au_${index}` as AuditId, kind, at: NOW, reason });
+      const left = async (now: number) => {
+        await it.store.sweep(now);
+        return idsOf(await it.admin.listAudit({ limit: 10 }));
+      };
+      assert.deepEqual(await left(NOW + 30 * DAY), ['au_3', 'au_2', 'au_1', 'au_0']);
+      assert.deepEqual(await left(NOW + 30 * DAY + 1), ['au_3', 'au_1']);
+      assert.deepEqual(await left(NOW + 400 * DAY), ['au_3', 'au_1']);
+      assert.deepEqual(await left(NOW + 400 * DAY + 1), []);
+    });
   });
 }
 

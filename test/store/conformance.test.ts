@@ -6,6 +6,7 @@ import { describe, test } from 'node:test';
 import { sql } from 'drizzle-orm';
 import { DAY, MINUTE } from '../../src/base/clock.js';
 import { type ClientId, sha256, type UserId } from '../../src/base/ids.js';
+import type { Client } from '../../src/oauth/clients.js';
 import { openSqlite } from '../../src/store/sqlite.js';
 import { openSqliteStore } from '../../src/store/sqlite-store.js';
 import { client, DRIVERS, NOW, nextPath, POLICY, pair, type Store, signIn } from './drivers.js';
@@ -30,6 +31,35 @@ for (const { name, open } of DRIVERS) {
       assert.deepEqual(found, client('cl_1'));
       assert.equal(usedAt, null);
       assert.equal(await store.findClient('cl_2'), undefined);
+    });
+
+    test('keeps so many clients that nobody used: the oldest makes room, unless it is younger than an hour', async () => {
+      await using store = open().store;
+      const unused = { most: 2, spareMs: 60 * MINUTE };
+      const add = (id: string, createdAt: number, kind: Client['kind'] = 'dynamic') =>
+        store.addClient({ ...client(id), kind, createdAt }, unused);
+      const isThere = async (id: string) => (await store.findClient(id)) !== undefined;
+      await add('cl_1', NOW - DAY);
+      await store.recordSignIn(signIn(1, '7'));
+      await add('cl_own', NOW - DAY, 'registered');
+      await add('https://app.example/client.json', NOW - DAY, 'document');
+      await add('cl_second', NOW + MINUTE);
+      await add('cl_first', NOW);
+      await add('cl_third', NOW + 60 * MINUTE);
+      assert.ok(await isThere('cl_first'), 'an hour is not over');
+      await add('cl_fourth', NOW + 61 * MINUTE);
+      assert.deepEqual([await isThere('cl_first'), await isThere('cl_second')], [false, true]);
+      await add('cl_fifth', NOW + 62 * MINUTE);
+      assert.equal(await isThere('cl_second'), false);
+      for (const kept of [
+        'cl_1',
+        'cl_own',
+        'https://app.example/client.json',
+        'cl_third',
+        'cl_fourth',
+        'cl_fifth',
+      ])
+        assert.ok(await isThere(kept), kept);
     });
 
     test('redeems a code once, however many ask at once, and a replay revokes what it gave', async () => {
@@ -216,6 +246,22 @@ test('what was written is there when the SQLite file is opened again', async () 
     await store.addClient(client('cl_1'));
   }
   await using store = openSqliteStore(path);
+  assert.ok(await store.findClient('cl_1'));
+});
+
+test('of the clients that nobody used 20,000 are kept', async () => {
+  const path = nextPath();
+  await using store = openSqliteStore(path);
+  const { db, close } = openSqlite(path);
+  await store.addClient(client('cl_0'));
+  db.run(sql`with recursive n(value) as (select 1 union all select value + 1 from n where value < 19998)
+    insert into clients (id, kind, name, redirect_uris, auth_method, grant_types, created_at)
+    select 'cl_' || value, kind, name, redirect_uris, auth_method, grant_types, created_at + value from clients, n`);
+  close();
+  await store.addClient({ ...client('cl_19999'), createdAt: NOW + DAY });
+  assert.ok(await store.findClient('cl_0'));
+  await store.addClient({ ...client('cl_20000'), createdAt: NOW + DAY });
+  assert.equal(await store.findClient('cl_0'), undefined);
   assert.ok(await store.findClient('cl_1'));
 });
 

@@ -1,0 +1,1 @@
+CREATE INDEX `clients_unused` ON `clients` (`kind`,`used_at`,`created_at`);
