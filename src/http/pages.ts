@@ -7,7 +7,7 @@ import type { Client } from '../oauth/clients.js';
 import type { IdentityFaultKind } from '../oauth/identity.js';
 import type { ConsentForm } from '../oauth/pending.js';
 import { isLoopback } from '../oauth/redirect-uris.js';
-import type { SignInStep } from '../oauth/sign-in.js';
+import { isVouchedFor, type SignInStep } from '../oauth/sign-in.js';
 
 type Markup = HtmlEscapedString | Promise<HtmlEscapedString>;
 
@@ -119,6 +119,8 @@ function provenance(client: Client): string {
       return 'The operator of this broker set this application up.';
     case 'document': {
       const host = new URL(client.id).host;
+      if (!isVouchedFor(client))
+        return `It describes itself in a document at ${host}. Nobody has checked it.`;
       return client.pinned
         ? `${host} describes this application. It could not be asked just now; this broker used its own copy.`
         : `${host} describes this application and vouches for its name.`;
@@ -138,7 +140,7 @@ function caution(client: Client, redirectUri: string): Markup | string {
     return html`<p class="warn"><strong>Any program on this computer can call itself ${name}.</strong>
 Continue only if you have just started this yourself, in a program that you trust.</p>`;
   }
-  if (client.kind !== 'dynamic') return '';
+  if (isVouchedFor(client)) return '';
   return html`<p class="warn"><strong>Do you know <bdi>${new URL(redirectUri).host}</bdi>?</strong> It will act as you. Continue only if
 you have just started this yourself.</p>`;
 }

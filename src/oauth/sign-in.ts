@@ -298,6 +298,6 @@ function nameOf({ subject, login }: UpstreamIdentity): string {
 }
 
 /** Whether the operator made this client, or we know it by name. Anybody can register one, or publish a document. */
-function isVouchedFor({ id, kind }: Client): boolean {
+export function isVouchedFor({ id, kind }: Client): boolean {
   return kind === 'registered' || (kind === 'document' && PINNED_DOCUMENTS.has(id));
 }
