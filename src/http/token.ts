@@ -114,10 +114,11 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     if (isFault(request)) return refuse(c, request);
     const token = request.form.get('token');
     if (token === undefined) return refuse(c, fault('parameter_missing', 'token'), request.client);
-    const grant = await store.revokeToken(sha256(token), request.client.id);
-    if (grant !== undefined) {
-      deps.onGrantRevoked(grant);
-      await audit('token.revoked', { client: request.client.id, grant });
+    const revoked = await store.revokeToken(sha256(token), request.client.id);
+    if (revoked !== undefined) {
+      const { kind, grant } = revoked;
+      if (kind === 'refresh') deps.onGrantRevoked(grant);
+      await audit('token.revoked', { client: request.client.id, grant, reason: `${kind}_token` });
     }
     return answer(c, {}, 200);
   });
