@@ -57,9 +57,9 @@ export function createAudit(deps: {
   return async (kind, subject) => {
     const isRefusal = kind.endsWith('.refused');
     if (isRefusal) refusals.sweep();
-    const kept = isRefusal && refusals.size >= REFUSAL_ROWS_PER_MINUTE ? inFlood(subject) : subject;
-    // The same refusal again within a minute is logged, and shares its row.
-    const sameness = `${kind}\n${kept.reason}\n${kept.reason === 'client_unknown' ? '' : kept.client}`;
+    const kept = isRefusal ? rowOf(subject, refusals.size >= REFUSAL_ROWS_PER_MINUTE) : subject;
+    // The same refusal again within a minute is logged, and shares its row: whoever quotes it, the row is true.
+    const sameness = JSON.stringify([kind, kept.reason, kept.client, kept.user, kept.grant]);
     const known = isRefusal ? refusals.get(sameness) : undefined;
     const id = known ?? randomId<AuditId>(random, 'au_');
     log.info(kind, { audit: id, ...subject });
@@ -76,7 +76,11 @@ export function createAudit(deps: {
   };
 }
 
-/** Without whatever a stranger can vary: what is left are as many rows as we have words. */
-function inFlood({ reason }: AuditSubject): AuditSubject {
-  return { reason: reason?.split(':')[0] };
+/** Refused clients that are none, or of which we know nothing: their names are made up as a stranger likes. */
+const MADE_UP: readonly (string | undefined)[] = ['client_unknown', 'client_document_unavailable'];
+
+/** Without whatever a stranger can vary: what is left in a flood are as many rows as we have words. */
+function rowOf(subject: AuditSubject, isFlood: boolean): AuditSubject {
+  if (isFlood) return { reason: subject.reason?.split(':')[0] };
+  return MADE_UP.includes(subject.reason) ? { reason: subject.reason } : subject;
 }

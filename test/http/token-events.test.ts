@@ -60,3 +60,36 @@ test('a registration that is refused is an event with its reason, and none of th
   );
   assert.doesNotMatch(JSON.stringify(refused), /evil/);
 });
+
+test('a client that is unknown, or fails to prove itself, is named as it names itself, within bounds', async () => {
+  await using stage = await startStage();
+  const metadata = {
+    redirect_uris: ['https://app.example/cb'],
+    token_endpoint_auth_method: 'client_secret_post',
+  };
+  const answer = await post(stage, '/oauth/register', JSON.stringify(metadata));
+  const { client_id } = (await answer.json()) as { client_id: string };
+  for (const path of ['/oauth/token', '/oauth/revoke', '/oauth/introspect']) {
+    const before = stage.broker.log.length;
+    for (const id of [client_id, `cl_${'x'.repeat(300)}`]) {
+      assert.equal((await post(stage, path, { client_id: id, client_secret: 'guess' })).status, 401);
+    }
+    const logged = stage.broker.log.slice(before).filter(({ event }) => event === 'token.refused');
+    assert.deepEqual(
+      logged.map(({ fields }) => [fields.reason, fields.client]),
+      [
+        ['client_unauthenticated: wrong secret', client_id],
+        ['client_unknown', `cl_${'x'.repeat(197)}`],
+      ],
+      path,
+    );
+  }
+  // The row of an unknown client is shared by all of them within a minute.
+  assert.deepEqual(
+    (await events(stage, 'token.refused')).map(({ reason, client }) => [reason, client ?? undefined]),
+    [
+      ['client_unauthenticated: wrong secret', client_id],
+      ['client_unknown', undefined],
+    ],
+  );
+});
