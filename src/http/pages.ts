@@ -212,6 +212,10 @@ const EXPLANATIONS: Readonly<Record<Problem, readonly [title: string, ...paragra
     'This application describes itself in a document at another host, and this broker is fetching too many of those just now to fetch one more.',
     'Wait a few seconds, then reload this page.',
   ],
+  client_document_unreadable: [
+    'This application cannot be looked up',
+    'Try again later. Removing the connection does not help.',
+  ],
   redirect_uri_missing: [
     'The request is incomplete',
     'The application did not say where the answer should go, so there is none. This is a mistake of the application.',
@@ -246,6 +250,8 @@ export interface ExplanationOptions {
   readonly audit?: string | undefined;
   /** Path and query of the authorization request, when it may be begun anew. */
   readonly again?: string | undefined;
+  /** Where the client describes itself. */
+  readonly host?: string | undefined;
 }
 
 export function explanationPage(
@@ -254,7 +260,7 @@ export function explanationPage(
   options: ExplanationOptions = {},
 ): Page {
   const [title, ...paragraphs] = EXPLANATIONS[problem];
-  const { audit, again } = options;
+  const { audit, again, host } = options;
   const restart =
     again === undefined
       ? html`<p>${problem === 'answered' ? 'If not, go' : 'Go'} back to your application and start again.</p>`
@@ -263,7 +269,7 @@ export function explanationPage(
   return {
     title,
     footer: aboutBroker(upstream),
-    body: html`${paragraphs.map((text) => html`<p>${text}</p>`)}${problem === 'expired' || problem === 'answered' ? restart : ''}${quotation(audit)}`,
+    body: html`${host && html`<p>Its description at <strong>${host}</strong> could not be read.</p>`}${paragraphs.map((text) => html`<p>${text}</p>`)}${problem === 'expired' || problem === 'answered' ? restart : ''}${quotation(audit)}`,
   };
 }
 

@@ -6,6 +6,7 @@ import type { ClientId } from '../../src/base/ids.js';
 import { consentPage, renderPage, type Upstream } from '../../src/http/pages.js';
 import type { Client } from '../../src/oauth/clients.js';
 import type { PendingId } from '../../src/oauth/pending.js';
+import { startTestBroker } from '../support/broker.js';
 import { textOf } from '../support/html.js';
 
 const UPSTREAM: Upstream = {
@@ -196,4 +197,17 @@ test('a name cannot dress up: not by direction, invisible letters, piled accents
 
 test('a client without a name asks as one', async () => {
   assert.match(await read({ name: '\u200b' }), /^Let an application without a name use Forgejo as you\?/);
+});
+
+test('a document that cannot be read is told with its host and as what may pass, not as a client that was forgotten', async () => {
+  await using broker = await startTestBroker({ env: { BROKER_DATABASE: ':memory:' } });
+  const read = async (id: string) => {
+    const response = await fetch(`${broker.url}/oauth/authorize?${new URLSearchParams({ client_id: id })}`);
+    assert.equal(response.status, 400);
+    return textOf(await response.text());
+  };
+  const text = await read('https://gone.example/client.json');
+  assert.match(text, /Its description at gone\.example could not be read\. Try again later\./);
+  assert.doesNotMatch(text, /forgotten|add it again/);
+  assert.match(await read('cl_unknown'), /forgotten/);
 });
