@@ -7,7 +7,7 @@ import type { Client } from '../oauth/clients.js';
 import type { IdentityFaultKind } from '../oauth/identity.js';
 import type { ConsentForm } from '../oauth/pending.js';
 import { isLoopback } from '../oauth/redirect-uris.js';
-import type { SignInStep } from '../oauth/sign-in.js';
+import { isVouchedFor, type SignInStep } from '../oauth/sign-in.js';
 
 type Markup = HtmlEscapedString | Promise<HtmlEscapedString>;
 
@@ -119,6 +119,8 @@ function provenance(client: Client): string {
       return 'The operator of this broker set this application up.';
     case 'document': {
       const host = new URL(client.id).host;
+      if (!isVouchedFor(client))
+        return `It describes itself in a document at ${host}. Nobody has checked it.`;
       return client.pinned
         ? `${host} describes this application. It could not be asked just now; this broker used its own copy.`
         : `${host} describes this application and vouches for its name.`;
@@ -138,7 +140,7 @@ function caution(client: Client, redirectUri: string): Markup | string {
     return html`<p class="warn"><strong>Any program on this computer can call itself ${name}.</strong>
 Continue only if you have just started this yourself, in a program that you trust.</p>`;
   }
-  if (client.kind !== 'dynamic') return '';
+  if (isVouchedFor(client)) return '';
   return html`<p class="warn"><strong>Do you know <bdi>${new URL(redirectUri).host}</bdi>?</strong> It will act as you. Continue only if
 you have just started this yourself.</p>`;
 }
@@ -210,6 +212,10 @@ const EXPLANATIONS: Readonly<Record<Problem, readonly [title: string, ...paragra
     'This application describes itself in a document at another host, and this broker is fetching too many of those just now to fetch one more.',
     'Wait a few seconds, then reload this page.',
   ],
+  client_document_unreadable: [
+    'This application cannot be looked up',
+    'Try again later. Removing the connection does not help.',
+  ],
   redirect_uri_missing: [
     'The request is incomplete',
     'The application did not say where the answer should go, so there is none. This is a mistake of the application.',
@@ -244,6 +250,8 @@ export interface ExplanationOptions {
   readonly audit?: string | undefined;
   /** Path and query of the authorization request, when it may be begun anew. */
   readonly again?: string | undefined;
+  /** Where the client describes itself. */
+  readonly host?: string | undefined;
 }
 
 export function explanationPage(
@@ -252,7 +260,7 @@ export function explanationPage(
   options: ExplanationOptions = {},
 ): Page {
   const [title, ...paragraphs] = EXPLANATIONS[problem];
-  const { audit, again } = options;
+  const { audit, again, host } = options;
   const restart =
     again === undefined
       ? html`<p>${problem === 'answered' ? 'If not, go' : 'Go'} back to your application and start again.</p>`
@@ -261,7 +269,7 @@ export function explanationPage(
   return {
     title,
     footer: aboutBroker(upstream),
-    body: html`${paragraphs.map((text) => html`<p>${text}</p>`)}${problem === 'expired' || problem === 'answered' ? restart : ''}${quotation(audit)}`,
+    body: html`${host && html`<p>Its description at <strong>${host}</strong> could not be read.</p>`}${paragraphs.map((text) => html`<p>${text}</p>`)}${problem === 'expired' || problem === 'answered' ? restart : ''}${quotation(audit)}`,
   };
 }
 

@@ -62,7 +62,11 @@ export function signInRoutes(deps: SignInRoutesDeps): Hono<NodeEnv> {
         return renderPage(
           c,
           step.problem === 'client_document_unavailable' ? 503 : 400,
-          explanationPage(step.problem, upstream, { audit: step.audit, again: requestBefore(c) }),
+          explanationPage(step.problem, upstream, {
+            audit: step.audit,
+            again: requestBefore(c),
+            host: step.host,
+          }),
         );
     }
   };

@@ -9,7 +9,12 @@ import type { Log } from '../base/log.js';
 import type { Metrics } from '../base/metrics.js';
 import type { Audit } from '../oauth/audit.js';
 import type { Authenticated, ClientRegistry } from '../oauth/client-registry.js';
-import { type Client, registerClient, registrationResponse } from '../oauth/clients.js';
+import {
+  type Client,
+  parseClientCredentials,
+  registerClient,
+  registrationResponse,
+} from '../oauth/clients.js';
 import { fault, isFault, type OAuthFault, toWire } from '../oauth/fault.js';
 import { type Parameters, parseParameters } from '../oauth/parameters.js';
 import type { OAuthStore } from '../oauth/ports.js';
@@ -47,13 +52,13 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     bodyLimit({ maxSize, onError: (c) => refuse(c, fault('request_malformed', 'the body is too large')) });
   const limit = limitTo(MAX_BODY_BYTES);
 
-  const refuse = async (c: Context, refused: OAuthFault, client?: Client): Promise<Response> => {
+  const refuse = async (c: Context, refused: OAuthFault, client?: string): Promise<Response> => {
     const { status, code, description } = toWire(refused);
     const kind = c.req.path.endsWith('/register') ? 'client.refused' : 'token.refused';
     await audit(kind, {
       // Without the detail where it is the caller's own text.
       reason: refused.reason === 'parameter_repeated' ? refused.reason : reasonOf(refused),
-      client: client?.id,
+      client,
     });
     // RFC 6749 §5.2: a client that tried Basic is answered in that scheme.
     if (status === 401 && c.req.header('authorization'))
@@ -62,10 +67,12 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     return answer(c, { error: code, error_description: description }, status);
   };
 
-  /** The form, and the client that proved to be the one it names. */
-  async function readClient(c: Context): Promise<ClientRequest | OAuthFault> {
+  /** The form, and the client that proved to be the one it names; or their refusal. */
+  async function readClient(c: Context): Promise<ClientRequest | Response> {
     const form = await readForm(c);
-    return isFault(form) ? form : authenticate(c, form);
+    if (isFault(form)) return refuse(c, form);
+    const request = await authenticate(c, form);
+    return isFault(request) ? refuse(c, request, claimedId(c, form)) : request;
   }
 
   async function authenticate(c: Context, form: Parameters): Promise<ClientRequest | OAuthFault> {
@@ -111,7 +118,7 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     const request = isFault(form) ? form : await authenticate(c, form);
     if (isFault(request)) {
       count(grantType, request.reason);
-      return refuse(c, request);
+      return refuse(c, request, isFault(form) ? undefined : claimedId(c, form));
     }
     const seconds = await waitOf(request);
     if (seconds !== undefined) {
@@ -120,19 +127,20 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     }
     const response = await tokens.exchange(request.client, request.form);
     count(grantType, isFault(response) ? response.reason : 'issued');
-    return isFault(response) ? refuse(c, response, request.client) : answer(c, response, 200);
+    return isFault(response) ? refuse(c, response, request.client.id) : answer(c, response, 200);
   });
 
   // RFC 7009 §2.2: an unknown token is as good as a revoked one.
   routes.on('POST', ['/oauth/revoke', '/revoke'], limit, async (c) => {
     const request = await readClient(c);
-    if (isFault(request)) return refuse(c, request);
+    if (request instanceof Response) return request;
     const token = request.form.get('token');
-    if (token === undefined) return refuse(c, fault('parameter_missing', 'token'), request.client);
-    const grant = await store.revokeToken(sha256(token), request.client.id);
-    if (grant !== undefined) {
-      deps.onGrantRevoked(grant);
-      await audit('token.revoked', { client: request.client.id, grant });
+    if (token === undefined) return refuse(c, fault('parameter_missing', 'token'), request.client.id);
+    const revoked = await store.revokeToken(sha256(token), request.client.id);
+    if (revoked !== undefined) {
+      const { kind, grant } = revoked;
+      if (kind === 'refresh') deps.onGrantRevoked(grant);
+      await audit('token.revoked', { client: request.client.id, grant, reason: `${kind}_token` });
     }
     return answer(c, {}, 200);
   });
@@ -140,17 +148,27 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
   // RFC 7662: for resource servers of the operator, so only clients that the operator made may ask.
   routes.post('/oauth/introspect', limit, async (c) => {
     const request = await readClient(c);
-    if (isFault(request)) return refuse(c, request);
+    if (request instanceof Response) return request;
     const { client, form } = request;
     if (client.kind !== 'registered' || client.secretHash === undefined) {
-      return refuse(c, fault('client_unauthenticated', 'not a confidential client of the operator'), client);
+      return refuse(
+        c,
+        fault('client_unauthenticated', 'not a confidential client of the operator'),
+        client.id,
+      );
     }
     const token = form.get('token');
-    if (token === undefined) return refuse(c, fault('parameter_missing', 'token'), client);
+    if (token === undefined) return refuse(c, fault('parameter_missing', 'token'), client.id);
     return answer(c, await tokens.introspect(token), 200);
   });
 
   return routes;
+}
+
+/** Who the caller says it is, for whoever looks into its refusal. */
+function claimedId(c: Context, form: Parameters): string | undefined {
+  const claimed = parseClientCredentials(form, c.req.header('authorization'));
+  return isFault(claimed) ? undefined : claimed.id.slice(0, 200);
 }
 
 function reasonOf({ reason, detail }: OAuthFault): string {

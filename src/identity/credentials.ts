@@ -206,13 +206,15 @@ export class Credentials implements AsyncDisposable {
   }
 
   /** Forgejo says that the pair is dead. It may have killed it for one that is on its way to the store. */
-  async #lose({ credential }: Stored, fault: IdentityFault): Promise<FreshCredential | IdentityFault> {
+  async #lose(current: Stored, fault: IdentityFault): Promise<FreshCredential | IdentityFault> {
     const { unsaved, store } = this.#deps;
+    const { credential } = current;
     const { userId, version } = credential;
+    await unsaved.redeemed();
     await unsaved.settle();
     if (unsaved.holdsStrangers) {
       const detail = `${fault.detail}; a sign-in is not identified yet`;
-      return this.#backoff.failed(userId, { kind: 'unreachable', detail });
+      return this.#unlessAlive(current, this.#backoff.failed(userId, { kind: 'unreachable', detail }));
     }
     if ((await store.findCredential(userId))?.version === version) await delay(this.#timing.othersMs);
     const dead = await this.#retire(credential, fault);

@@ -42,7 +42,7 @@ export class Unsaved implements CredentialKeeper, AsyncDisposable {
    */
   readonly #signIns: ExpiringMap<string, readonly UpstreamTokens[]>;
   /** Codes at Forgejo: it may have killed the pair of any user for one that is on its way here. */
-  #redeeming = 0;
+  readonly #redeeming = new Set<Promise<unknown>>();
   #settling: Promise<void> | undefined;
 
   constructor(deps: UnsavedDeps) {
@@ -52,18 +52,31 @@ export class Unsaved implements CredentialKeeper, AsyncDisposable {
 
   /** Whether the living pair of any user may be among those whose owner is not known yet. */
   get holdsStrangers(): boolean {
-    return this.#unidentified.size + this.#redeeming > 0;
+    return this.#unidentified.size > 0;
+  }
+
+  /**
+   * Ends when the codes that are at Forgejo by now are answered. Later ones do not matter to who waits, and anybody can send
+   * made-up ones without end.
+   */
+  async redeemed(): Promise<void> {
+    await Promise.allSettled(this.#redeeming);
   }
 
   async redeem(code: string, verifier: string): Promise<UpstreamTokens | IdentityFault> {
-    this.#redeeming += 1;
+    const redeeming = this.#redeem(code, verifier);
+    this.#redeeming.add(redeeming);
     try {
-      const tokens = await this.#deps.identity.redeemCode(code, verifier);
-      if (!isIdentityFault(tokens)) this.#rememberUnidentified(tokens);
-      return tokens;
+      return await redeeming;
     } finally {
-      this.#redeeming -= 1;
+      this.#redeeming.delete(redeeming);
     }
+  }
+
+  async #redeem(code: string, verifier: string): Promise<UpstreamTokens | IdentityFault> {
+    const tokens = await this.#deps.identity.redeemCode(code, verifier);
+    if (!isIdentityFault(tokens)) this.#rememberUnidentified(tokens);
+    return tokens;
   }
 
   receive(identity: UpstreamIdentity, tokens: UpstreamTokens): SealedCredential {

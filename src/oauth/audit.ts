@@ -60,9 +60,9 @@ export function createAudit(deps: {
   return async (kind, subject) => {
     const isCheap = isOfStrangers(kind, subject);
     if (isCheap) recent.sweep();
-    const kept = isCheap && recent.size >= STRANGERS_ROWS_PER_MINUTE ? inFlood(subject) : subject;
-    // The same again within a minute is logged, and shares its row.
-    const sameness = `${kind}\n${kept.reason}\n${kept.reason === 'client_unknown' ? '' : kept.client}`;
+    const kept = isCheap ? rowOf(subject, recent.size >= STRANGERS_ROWS_PER_MINUTE) : subject;
+    // The same again within a minute is logged, and shares its row: whoever quotes it, the row is true.
+    const sameness = JSON.stringify([kind, kept.reason, kept.client, kept.user, kept.grant]);
     const known = isCheap ? recent.get(sameness) : undefined;
     const id = known ?? randomId<AuditId>(random, 'au_');
     log.info(kind, { audit: id, ...subject });
@@ -84,7 +84,11 @@ function isOfStrangers(kind: AuditKind, { reason }: AuditSubject): boolean {
   return kind.endsWith('.refused') || (kind === 'client.registered' && reason === undefined);
 }
 
-/** Without whatever a stranger can vary: what is left are as many rows as we have words. */
-function inFlood({ reason }: AuditSubject): AuditSubject {
-  return { reason: reason?.split(':')[0] };
+/** Refused clients that are none, or of which we know nothing: their names are made up as a stranger likes. */
+const MADE_UP: readonly (string | undefined)[] = ['client_unknown', 'client_document_unavailable'];
+
+/** Without whatever a stranger can vary: what is left in a flood are as many rows as we have words. */
+function rowOf(subject: AuditSubject, isFlood: boolean): AuditSubject {
+  if (isFlood) return { reason: subject.reason?.split(':')[0] };
+  return MADE_UP.includes(subject.reason) ? { reason: subject.reason } : subject;
 }

@@ -108,16 +108,17 @@ export class ClientDocuments {
    * `network` is where the request came from that names the client.
    */
   async find(id: string, network: string): Promise<Client | 'no_place' | undefined> {
-    if (!isDocumentId(id) || !this.#mayDescribe(new URL(id).hostname)) return undefined;
+    if (!this.mayDescribe(id)) return undefined;
     const cached = this.#cache.get(id);
     if (cached !== undefined && cached.freshUntil > this.#deps.now()) return cached.client;
     const fetched = await this.#fetchOnce(id, network);
     return typeof fetched === 'object' ? fetched : ((await this.#lastCopy(id)) ?? fetched);
   }
 
-  #mayDescribe(host: string): boolean {
+  /** Whether that id is the address of a document, at a host that may describe clients. */
+  mayDescribe(id: string): boolean {
     const { hosts } = this.#deps;
-    return hosts === 'any' || (hosts !== 'off' && hosts.includes(host));
+    return isDocumentId(id) && (hosts === 'any' || (hosts !== 'off' && hosts.includes(new URL(id).hostname)));
   }
 
   #fetchOnce(id: string, network: string): Promise<Client | 'no_place' | undefined> {

@@ -34,6 +34,11 @@ export class ClientRegistry {
     return isDocumentId(id) ? documents.find(id, network) : store.findClient(id);
   }
 
+  /** Whether a client of that id would describe itself in a document, at a host that may. */
+  mayDescribe(id: string): boolean {
+    return this.#deps.documents.mayDescribe(id);
+  }
+
   /** The client that sent `form` from `network`, proven as its registration demands. */
   async authenticate(
     form: Parameters,

@@ -82,6 +82,12 @@ export interface RefreshPolicy {
 export type RedeemOutcome = 'redeemed' | 'replayed' | 'gone';
 export type RotateOutcome = 'rotated' | 'over_cap' | 'reused' | 'gone';
 
+/** What a client gave back; with a refresh token its grant ended. */
+export interface RevokedToken {
+  readonly kind: 'access' | 'refresh';
+  readonly grant: GrantId;
+}
+
 export interface TokenRecord {
   readonly grant: Grant;
   readonly expiresAt: number;
@@ -126,7 +132,7 @@ export interface OAuthStore {
 
   findAccessToken(hash: Sha256): Promise<TokenRecord | undefined>;
   /** Revokes a token if it is this client's: an access token alone, a refresh token with its whole grant (RFC 7009 §2.1). */
-  revokeToken(hash: Sha256, clientId: ClientId): Promise<GrantId | undefined>;
+  revokeToken(hash: Sha256, clientId: ClientId): Promise<RevokedToken | undefined>;
 
   /** Which of these grants are no more, whoever ended them: another process may have. */
   missingGrants(ids: readonly GrantId[]): Promise<readonly GrantId[]>;

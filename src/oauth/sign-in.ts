@@ -42,6 +42,7 @@ import { Turns } from './turns.js';
 type Problem =
   | ShownReason
   | 'client_document_unavailable'
+  | 'client_document_unreadable'
   | 'request_malformed'
   | 'expired'
   | 'answered'
@@ -62,6 +63,8 @@ export type SignInStep =
       readonly problem: Problem;
       /** For the user to quote to the operator. */
       readonly audit?: AuditId;
+      /** Where the client describes itself. */
+      readonly host?: string;
     }
   /** The upstream failed; `form`, when still usable, lets the user try again. */
   | {
@@ -112,6 +115,12 @@ export class SignIn {
     if (!isRefusal(request)) return { next: 'consent', form: pending.open(request, origin) };
     if (request.refuse === 'show') {
       const { reason } = request;
+      if (reason === 'client_unknown' && clientId !== undefined && clients.mayDescribe(clientId)) {
+        const problem = 'client_document_unreadable';
+        const subject = { reason, client: clientId.slice(0, 200) };
+        const shown = await this.#explain(problem, subject, 'authorization.refused');
+        return { ...shown, host: new URL(clientId).host };
+      }
       const subject = { reason, client: clientId?.slice(0, 200) };
       return this.#explain(reason, subject, 'authorization.refused');
     }
@@ -270,7 +279,7 @@ export class SignIn {
     problem: Problem,
     subject: AuditSubject,
     kind: AuditKind = 'sign_in.refused',
-  ): Promise<SignInStep> {
+  ): Promise<Extract<SignInStep, { next: 'explain' }>> {
     return { next: 'explain', problem, audit: await this.#deps.audit(kind, subject) };
   }
 
@@ -298,6 +307,6 @@ function nameOf({ subject, login }: UpstreamIdentity): string {
 }
 
 /** Whether the operator made this client, or we know it by name. Anybody can register one, or publish a document. */
-function isVouchedFor({ id, kind }: Client): boolean {
+export function isVouchedFor({ id, kind }: Client): boolean {
   return kind === 'registered' || (kind === 'document' && PINNED_DOCUMENTS.has(id));
 }

@@ -3,8 +3,7 @@
  * other's. The lock is SQLite's own, on a file beside the database, so that the kernel gives it back however its holder
  * ends, and the administration commands, which do not take it, work beside the broker.
  */
-import { existsSync, realpathSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { realpathSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, createPrivately } from './sqlite.js';
 
@@ -23,8 +22,11 @@ export async function lockDatabase(
   { onWait, patience = PATIENCE }: LockOptions = {},
 ): Promise<AsyncDisposable | undefined> {
   if (path === ':memory:') return { [Symbol.asyncDispose]: async () => {} };
-  createPrivately(lockFileOf(path));
-  const connection = connect(lockFileOf(path));
+  // First the database: a link to one that is not there yet has no other name to be known by.
+  createPrivately(path);
+  const lockFile = `${realpathSync(path)}.lock`;
+  createPrivately(lockFile);
+  const connection = connect(lockFile);
   try {
     // A wait in SQLite would stop the whole process.
     connection.pragma('busy_timeout = 0');
@@ -51,13 +53,6 @@ export async function lockDatabase(
 function release(connection: ReturnType<typeof connect>): void {
   connection.exec('ROLLBACK');
   connection.close();
-}
-
-/** Beside the file itself, whichever link leads there. */
-function lockFileOf(path: string): string {
-  const file = existsSync(path) ? realpathSync(path) : path;
-  const folder = dirname(file);
-  return `${join(existsSync(folder) ? realpathSync(folder) : folder, basename(file))}.lock`;
 }
 
 function isBusy(error: unknown): boolean {

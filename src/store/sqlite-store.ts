@@ -13,6 +13,7 @@ import type {
   ProbedStore,
   RedeemOutcome,
   RefreshPolicy,
+  RevokedToken,
   RotateOutcome,
   SealedCredential,
   SignIn,
@@ -305,7 +306,7 @@ function insertTokens(
   }
 }
 
-function revokeToken(tx: Transaction, hash: Sha256, clientId: ClientId): GrantId | undefined {
+function revokeToken(tx: Transaction, hash: Sha256, clientId: ClientId): RevokedToken | undefined {
   const token = tx
     .select({ kind: tokens.kind, grantId: tokens.grantId, clientId: grants.clientId })
     .from(tokens)
@@ -313,12 +314,10 @@ function revokeToken(tx: Transaction, hash: Sha256, clientId: ClientId): GrantId
     .where(eq(tokens.hash, hash))
     .get();
   if (token?.clientId !== clientId) return undefined;
-  if (token.kind === 'access') {
-    tx.delete(tokens).where(eq(tokens.hash, hash)).run();
-    return undefined;
-  }
-  tx.delete(grants).where(eq(grants.id, token.grantId)).run();
-  return token.grantId;
+  const { kind, grantId } = token;
+  if (kind === 'access') tx.delete(tokens).where(eq(tokens.hash, hash)).run();
+  else tx.delete(grants).where(eq(grants.id, grantId)).run();
+  return { kind, grant: grantId };
 }
 
 function sweep(tx: Transaction, now: number): number {

@@ -2,10 +2,18 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { MINUTE } from '../../src/base/clock.js';
 import { Secret } from '../../src/base/secret.js';
 import { KeyRing } from '../../src/identity/sealing.js';
 import { IDENTITY, setUpCredentials, USER } from '../support/credentials.js';
+
+const pairOf = (now: number) => ({
+  access: new Secret('access of the code'),
+  refresh: new Secret('refresh of the code'),
+  issuedAt: now,
+  expiresAt: now + 60 * MINUTE,
+});
 
 test('a token far from its end is given as it is', async () => {
   await using it = await setUpCredentials();
@@ -89,6 +97,54 @@ test('a dead answer to an old refresh token does not retire the credential of a 
   await it.signIn(2, 'access of the new login');
   it.upstream.fail('signed_out');
   assert.equal(await reading, 'access of the new login');
+});
+
+test('codes that are redeemed all the time keep no dead credential from being told as dead', async () => {
+  await using it = await setUpCredentials();
+  it.forward(56 * MINUTE);
+  const early = it.unsaved.redeem('made up by a stranger', 'v');
+  const reading = it.read();
+  await it.untilAsked();
+  it.upstream.fail('signed_out');
+  await turn();
+  assert.equal((await it.store.findCredential(USER))?.state, 'alive', 'it may be the code of this user');
+  // A second one before the first ends, and so on.
+  void it.unsaved.redeem('made up as well', 'v');
+  it.upstream.codes.shift()?.({ kind: 'denied', detail: 'no such code' });
+  await early;
+  assert.equal(await reading, 'signed_out');
+});
+
+test('a code that is redeemed when the pair is refused is waited for: it may have killed that pair', async () => {
+  await using it = await setUpCredentials();
+  it.forward(61 * MINUTE);
+  const redeeming = it.unsaved.redeem('code', 'v');
+  const reading = it.read();
+  await it.untilAsked();
+  it.upstream.fail('signed_out');
+  await turn();
+  it.upstream.codes.shift()?.(pairOf(it.now()));
+  await redeeming;
+  assert.equal(await reading, 'access of the code');
+  assert.deepEqual(it.signedOut, []);
+});
+
+test('a refused pair whose token still lives serves while a sign-in is not identified', async () => {
+  await using it = await setUpCredentials();
+  it.forward(56 * MINUTE);
+  const redeeming = it.unsaved.redeem('code', 'v');
+  it.upstream.codes.shift()?.(pairOf(it.now()));
+  await redeeming;
+  it.upstream.say('unreachable');
+  const reading = it.read();
+  await it.untilAsked();
+  it.upstream.fail('signed_out');
+  assert.equal(await reading, 'access first');
+  it.forward(5 * MINUTE);
+  const late = it.read();
+  await it.untilAsked();
+  it.upstream.fail('signed_out');
+  assert.equal(await late, 'unreachable');
 });
 
 test('a barred user is found out at the refresh', async () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { MINUTE } from '../../src/base/clock.js';
+import type { UserId } from '../../src/base/ids.js';
 import { createRecordingLog } from '../../src/base/log.js';
 import { type AuditEvent, createAudit } from '../../src/oauth/audit.js';
 
@@ -38,6 +39,28 @@ test('clients that do not exist cannot be made up to write many rows', async () 
     await audit('authorization.refused', { reason: 'client_unknown', client: `made up ${index}` });
   }
   assert.equal(rows.length, 1);
+});
+
+test('a row that many share says nothing of one of them: who quotes it is not told of a stranger', async () => {
+  const { audit, rows } = setUp();
+  const refuse = (reason: string, client: string, user: string) =>
+    audit('token.refused', { reason, client, user: user as UserId });
+  const made = [
+    await refuse('client_unknown', 'evil', 'us_1'),
+    await refuse('client_unknown', 'cl_1', 'us_2'),
+  ];
+  assert.equal(new Set(made).size, 1);
+  assert.deepEqual(
+    rows.map(({ client, user }) => [client, user]),
+    [[undefined, undefined]],
+  );
+  // A client that many users share.
+  await refuse('mcp: user_signed_out', 'https://app.example/client.json', 'us_1');
+  await refuse('mcp: user_signed_out', 'https://app.example/client.json', 'us_2');
+  assert.deepEqual(
+    rows.slice(1).map(({ user }) => user),
+    ['us_1', 'us_2'],
+  );
 });
 
 test('in a flood of refusals all clients share a row for each reason, and each refusal stands in the log', async () => {

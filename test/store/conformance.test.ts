@@ -132,11 +132,13 @@ for (const { name, open } of DRIVERS) {
       await store.addClient(client('cl_2'));
       assert.equal(await store.revokeToken(sha256('refresh first'), 'cl_2' as ClientId), undefined);
       assert.equal(await alive(store, 'first'), true);
-      assert.equal(await store.revokeToken(sha256('access first'), 'cl_1' as ClientId), undefined);
+      const revoke = (token: string) => store.revokeToken(sha256(token), 'cl_1' as ClientId);
+      assert.deepEqual(await revoke('access first'), { kind: 'access', grant: 'gr_1' });
+      assert.equal(await revoke('access first'), undefined);
       assert.equal(await alive(store, 'first'), false);
-      assert.equal(await store.revokeToken(sha256('refresh first'), 'cl_1' as ClientId), 'gr_1');
+      assert.deepEqual(await revoke('refresh first'), { kind: 'refresh', grant: 'gr_1' });
       assert.equal(await store.findRefreshToken(sha256('refresh first')), undefined);
-      assert.equal(await store.revokeToken(sha256('refresh first'), 'cl_1' as ClientId), undefined);
+      assert.equal(await revoke('refresh first'), undefined);
     });
 
     test('keeps the later of two upstream pairs, whichever sign-in ends first', async () => {

@@ -116,6 +116,17 @@ describe('the lock', () => {
       assert.equal(await lockDatabase(join(folder, other), ONCE), undefined, other);
   });
 
+  test('is the same through a link to a database that is not there yet, and the database is private', async () => {
+    const path = nextPath();
+    mkdirSync(join(path, '..'));
+    const link = `${path}.link`;
+    symlinkSync(path, link);
+    await using held = await lockDatabase(link, ONCE);
+    assert.ok(held);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    for (const other of [path, link]) assert.equal(await lockDatabase(other, ONCE), undefined, other);
+  });
+
   test('leaves the database itself free, and its file is private', async () => {
     const path = nextPath();
     await using held = await lockDatabase(path, ONCE);

@@ -29,6 +29,7 @@ export const START = 1_800_000_000_000;
 /** An upstream port whose refreshes are answered by the test, when and as it likes. */
 function scriptedUpstream(now: () => number) {
   const asked: ((answer: UpstreamTokens | IdentityFault) => void)[] = [];
+  const codes: ((answer: UpstreamTokens | IdentityFault) => void)[] = [];
   let user: IdentityFault | typeof IDENTITY = IDENTITY;
   const provider: IdentityProvider = {
     issuer: IDENTITY.issuer,
@@ -36,7 +37,7 @@ function scriptedUpstream(now: () => number) {
     createVerifier: () => 'v',
     authorizationUrl: () => '',
     check: async () => undefined,
-    redeemCode: async () => ({ kind: 'unreachable', detail: '' }),
+    redeemCode: () => new Promise((resolve) => codes.push(resolve)),
     refresh: () => new Promise((resolve) => asked.push(resolve)),
     identify: async () => user,
     explainError: () => ({ kind: 'unreachable', detail: '' }),
@@ -44,6 +45,8 @@ function scriptedUpstream(now: () => number) {
   return {
     provider,
     asked,
+    /** Codes that are being redeemed. */
+    codes,
     answer: (text: string, seconds = 3600) =>
       asked.shift()?.({
         access: new Secret(`access ${text}`),
@@ -72,12 +75,8 @@ export async function setUpCredentials({ failingWrites = 0, patienceMs = 10_000 
   const signedOut: string[] = [];
   const logged: string[] = [];
   const log = createRecordingLog((_level, event) => logged.push(event));
-  const createCredentials = (
-    on: SqliteStore,
-    identity: IdentityProvider = upstream.provider,
-    counted = createMetrics({ ofProcess: false }),
-  ) => {
-    const unsaved = new Unsaved({
+  const createUnsaved = (on: SqliteStore, identity: IdentityProvider) =>
+    new Unsaved({
       store: {
         ...on,
         async replaceCredential(...written) {
@@ -91,6 +90,12 @@ export async function setUpCredentials({ failingWrites = 0, patienceMs = 10_000 
       now,
       log,
     });
+  const createCredentials = (
+    on: SqliteStore,
+    identity: IdentityProvider = upstream.provider,
+    counted = createMetrics({ ofProcess: false }),
+    unsaved = createUnsaved(on, identity),
+  ) => {
     return new Credentials({
       store: on,
       identity,
@@ -105,7 +110,8 @@ export async function setUpCredentials({ failingWrites = 0, patienceMs = 10_000 
       timing: { patienceMs, othersMs: 100 },
     });
   };
-  const credentials = createCredentials(store, upstream.provider, metrics);
+  const unsaved = createUnsaved(store, upstream.provider);
+  const credentials = createCredentials(store, upstream.provider, metrics, unsaved);
   const client: Client = {
     id: 'cl_1' as ClientId,
     kind: 'dynamic',
@@ -165,6 +171,7 @@ export async function setUpCredentials({ failingWrites = 0, patienceMs = 10_000 
     store,
     keys,
     upstream,
+    unsaved,
     credentials,
     signIn,
     untilAsked,
