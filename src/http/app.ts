@@ -9,7 +9,14 @@ import type { Resources } from '../oauth/resources.js';
 import { type AllowedOrigins, hostGuard, originGuard, securityHeaders } from './guards.js';
 import { healthRoutes, type Readiness } from './health.js';
 import { busyPage, homePage, incidentPage, renderPage, type Upstream, unavailablePage } from './pages.js';
-import { RATE_LIMITS, RETRY_SECONDS, type RefuseTooMany, rateLimit, tooManyRequests } from './rate-limits.js';
+import {
+  createLimitLog,
+  RATE_LIMITS,
+  RETRY_SECONDS,
+  type RefuseTooMany,
+  rateLimit,
+  tooManyRequests,
+} from './rate-limits.js';
 import { countRequests } from './request-metrics.js';
 import { type SignInRoutesDeps, signInRoutes } from './sign-in.js';
 import { type TokenRoutesDeps, tokenRoutes } from './token.js';
@@ -62,12 +69,16 @@ export function createApp(deps: AppDeps): Hono<NodeEnv> {
   app.use(hostGuard(publicUrl));
   for (const path of TOKEN_PATHS) app.use(path, originGuard(publicUrl, allowedOrigins));
 
+  const tellLimited = createLimitLog(deps);
   const tooManyPage: RefuseTooMany = (c, seconds) => {
     c.header('Retry-After', String(seconds));
     return renderPage(c, 429, busyPage(seconds, upstream));
   };
   for (const [kind, paths] of Object.entries(LIMITED_PATHS) as [keyof typeof RATE_LIMITS, string[]][]) {
-    const refuse = kind === 'authorize' ? tooManyPage : tooManyRequests;
+    const refuse: RefuseTooMany = (c, seconds) => {
+      tellLimited(c);
+      return kind === 'authorize' ? tooManyPage(c, seconds) : tooManyRequests(c, seconds);
+    };
     const limit = rateLimit(RATE_LIMITS[kind], trustedProxies, refuse);
     for (const path of paths) app.use(path, limit);
   }

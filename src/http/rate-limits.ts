@@ -7,7 +7,10 @@ import { BlockList, isIP, isIPv6 } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context, MiddlewareHandler } from 'hono';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
+import type { Clock } from '../base/clock.js';
+import type { Log } from '../base/log.js';
 import { networkOf } from '../base/networks.js';
+import { createRefusalCount } from './refusals.js';
 
 export interface RateLimit {
   /** Requests per minute of one caller: before authentication an IPv4 address or an IPv6 /64. */
@@ -56,6 +59,24 @@ export const tooManyRequests: RefuseTooMany = (c, seconds) => {
   const error_description = 'Too many requests. Try again later.';
   return c.json({ error: 'temporarily_unavailable', error_description }, 429);
 };
+
+/** Tells the operator who is refused, in few lines however often. */
+export function createLimitLog({
+  now,
+  log,
+  trustedProxies,
+}: {
+  readonly now: Clock;
+  readonly log: Log;
+  readonly trustedProxies: BlockList;
+}): (c: Context) => void {
+  const count = createRefusalCount(now);
+  return (c) => {
+    const { path } = c.req;
+    const told = count(path, callerNetwork(c, trustedProxies));
+    if (told !== undefined) log.warn('request.limited', { path, ...told });
+  };
+}
 
 /** Refuses a network above the limit, before anything is known of the caller. */
 export function rateLimit(

@@ -9,17 +9,19 @@ import type { Log } from '../base/log.js';
 import type { Metrics } from '../base/metrics.js';
 import type { Audit } from '../oauth/audit.js';
 import type { Authenticated, ClientRegistry } from '../oauth/client-registry.js';
-import {
-  type Client,
-  parseClientCredentials,
-  registerClient,
-  registrationResponse,
-} from '../oauth/clients.js';
+import { parseClientCredentials, registerClient, registrationResponse } from '../oauth/clients.js';
 import { fault, isFault, type OAuthFault, toWire } from '../oauth/fault.js';
 import { type Parameters, parseParameters } from '../oauth/parameters.js';
 import type { OAuthStore } from '../oauth/ports.js';
 import type { Tokens } from '../oauth/tokens.js';
-import { CLIENT_LIMIT, callerNetwork, createBudget, RETRY_SECONDS, tooManyRequests } from './rate-limits.js';
+import {
+  CLIENT_LIMIT,
+  callerNetwork,
+  createBudget,
+  createLimitLog,
+  RETRY_SECONDS,
+  tooManyRequests,
+} from './rate-limits.js';
 import { countTokenRequests } from './request-metrics.js';
 
 export interface TokenRoutesDeps {
@@ -47,6 +49,7 @@ const MAX_REGISTRATION_BYTES = 16 * 1024;
 export function tokenRoutes(deps: TokenRoutesDeps): Hono {
   const { store, clients, tokens, now, random, audit } = deps;
   const routes = new Hono();
+  const tellLimited = createLimitLog(deps);
   const count = countTokenRequests(deps.metrics);
   const limitTo = (maxSize: number) =>
     bodyLimit({ maxSize, onError: (c) => refuse(c, fault('request_malformed', 'the body is too large')) });
@@ -123,6 +126,7 @@ export function tokenRoutes(deps: TokenRoutesDeps): Hono {
     const seconds = await waitOf(request);
     if (seconds !== undefined) {
       count(grantType, 'limited');
+      tellLimited(c);
       return tooManyRequests(c, seconds);
     }
     const response = await tokens.exchange(request.client, request.form);

@@ -93,3 +93,13 @@ test('a client that is unknown, or fails to prove itself, is named as it names i
     ],
   );
 });
+
+test('requests above a limit are a few lines with network and path, however many they are', async () => {
+  await using stage = await startStage();
+  for (let n = 0; n < 75; n += 1) await post(stage, '/oauth/register', '{}');
+  const lines = stage.broker.log.filter(({ event }) => event === 'request.limited');
+  assert.deepEqual(
+    lines.map(({ fields }) => [fields.path, fields.network, fields.count]),
+    [1, 10].map((count) => ['/oauth/register', '127.0.0.1', count]),
+  );
+});
