@@ -86,7 +86,7 @@ export function readMessage(bytes: Buffer): Message | Invalid {
     if (typeof subject === 'string') return invalid(FAULTS[subject]);
     return { kind: 'notification', bytes, method, subject };
   }
-  if (id === undefined) return invalid('"id" must be a string or a number');
+  if (id === undefined) return invalid(`"id" must be a string or a number of at most ${MAX_ID_BYTES} bytes`);
   const token = spanAt(bytes, top.params, ['_meta', 'progressToken']);
   if (typeof token === 'string') return invalid(FAULTS[token], id);
   return { kind: 'request', bytes, method, id: top.id, token };
@@ -152,8 +152,12 @@ function invalid(why: string, id?: RawJson): Invalid {
   return { kind: 'invalid', id, why };
 }
 
+/** Ids and progress tokens are kept while a call lasts. */
+const MAX_ID_BYTES = 1024;
+
 /** JSON-RPC 2.0 allows null; MCP does not, and a null id cannot be answered. */
 function isId(bytes: Buffer, span: Span): boolean {
+  if (span.end - span.start > MAX_ID_BYTES) return false;
   const first = bytes[span.start] ?? 0;
   return isStringAt(bytes, span.start) || first === 0x2d || (first >= 0x30 && first <= 0x39);
 }

@@ -138,6 +138,21 @@ test('progress tokens and cancelled ids are found where the protocol puts them, 
   }
 });
 
+test('an id is short, for it is kept while its call lasts; a longer progress token is none', () => {
+  const read = (id: string, token: string) =>
+    readMessage(
+      Buffer.from(
+        JSON.stringify({ jsonrpc: '2.0', id, method: 'm', params: { _meta: { progressToken: token } } }),
+      ),
+    );
+  const longest = 'x'.repeat(1022);
+  const message = read(longest, longest);
+  assert.ok(message.kind === 'request' && message.token !== undefined);
+  assert.equal(read(`${longest}x`, '1').kind, 'invalid');
+  const untracked = read('1', `${longest}x`);
+  assert.ok(untracked.kind === 'request' && untracked.token === undefined);
+});
+
 test('a batch is an array, of messages or not, up to its limit', () => {
   assert.equal(readBatch(Buffer.from(' {"jsonrpc":"2.0"}'), 2), undefined);
   assert.deepEqual(readBatch(Buffer.from('[ ]'), 2), []);
