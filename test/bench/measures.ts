@@ -1,0 +1,278 @@
+/** What is measured. Each measure asks through the one load generator, one target at a time. */
+import { spawnSync } from 'node:child_process';
+import { freemem } from 'node:os';
+import { join } from 'node:path';
+import type { Figures } from './figures.js';
+import type { LoadJob, LoadResult } from './load.js';
+import { type EchoChild, type Loader, processorMs, startServer } from './programs.js';
+import { accessToken, codeForm, refreshForm, SESSIONS_PER_USER } from './seed.js';
+import {
+  as,
+  type BrokerTarget,
+  callOf,
+  headOf,
+  initializeBody,
+  openSession,
+  requestOf,
+  startBroker,
+  startPeer,
+  startRelay,
+  storedHead,
+  type Target,
+} from './targets.js';
+
+export interface Plan {
+  readonly child: EchoChild;
+  readonly loader: Loader;
+  readonly rounds: number;
+  readonly warmUpMs: number;
+  readonly measureMs: number;
+  /** Until a program has compiled its hot path. */
+  readonly heatMs: number;
+  readonly liveChildren: number;
+  readonly sleepingSessions: readonly number[];
+  /** How many token requests of each kind a measure may use up. */
+  readonly tokenRequests: number;
+  readonly rowsOfYears: number;
+  readonly note: (text: string) => void;
+}
+
+/** `small` is an answer of some 80 bytes. */
+const SIZES = { small: 0, '64 KiB': 64 * 1024, '4 MiB': 4 * 1024 * 1024 } as const;
+const RELAYS: readonly { size: keyof typeof SIZES; sessions: number; connections: readonly number[] }[] = [
+  { size: 'small', sessions: 1, connections: [1, 8, 32, 128] },
+  { size: 'small', sessions: 50, connections: [8, 32, 128] },
+  { size: '64 KiB', sessions: 1, connections: [1, 8, 32, 128] },
+  { size: '4 MiB', sessions: 1, connections: [1, 8] },
+];
+const COLD_STARTS = 10;
+const KNOWN_STARTS = 200;
+/** Sessions in the database: first those that are counted, from here on those that are woken. */
+const WOKEN_FROM = 5000;
+const TOKEN_CONNECTIONS = 8;
+const BYTES_PER_LIVE_CHILD = 6 * 1024 * 1024;
+
+/** The load generator against servers that do nothing, and the child without a bridge. */
+export async function measureLimits(plan: Plan, figures: Figures): Promise<void> {
+  for (const kind of ['net', 'http'] as const) {
+    await using server = await startServer('hello.js', [kind]);
+    const target: Target = { ...server, name: 'relay', headers: '' };
+    for (const connections of [1, 8, 32, 128]) {
+      const requests = { ...callOf([headOf(target, 'none')], 0), checkId: false };
+      const result = await ask(plan, { port: server.port, connections, requests });
+      figures.add(`hello, ${connections} connections`, `node:${kind}`, 'requests/s', perSecond(result));
+    }
+  }
+  for (const inFlight of [1, 8, 32]) {
+    const file = join(import.meta.dirname, 'direct.js');
+    const args = [file, `${inFlight}`, `${plan.measureMs}`, ...plan.child.words];
+    const { stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    const { perSecond, p50Us } = JSON.parse(stdout) as { perSecond: number; p50Us: number };
+    figures.add(`stdio, ${inFlight} in flight: throughput`, 'child', 'requests/s', perSecond);
+    figures.add(`stdio, ${inFlight} in flight: p50`, 'child', 'µs', p50Us);
+  }
+}
+
+/** All targets are up, and take turns in each round and row. */
+export async function measureRelays(plan: Plan, figures: Figures): Promise<'bubblewrap' | 'none'> {
+  await using broker = await startBroker({ child: plan.child, rows: 10, sessions: 0 });
+  await using relay = await startRelay(plan.child);
+  await using supergateway = await startPeer('supergateway', plan.child);
+  await using mcpProxy = await startPeer('mcp-proxy', plan.child);
+  const targets: readonly Target[] = [broker, relay, supergateway, mcpProxy];
+  const heads = new Map<Target, readonly string[]>();
+  for (const target of targets) {
+    const sessions: string[] = [];
+    for (let i = 0; i < 50; i += 1) sessions.push(headOf(target, await openSession(target)));
+    heads.set(target, sessions);
+  }
+  plan.note('relaying: warming up');
+  for (const target of targets) {
+    const requests = callOf(heads.get(target) ?? [], 0);
+    await ask(plan, { port: target.port, connections: 8, requests, measureMs: plan.heatMs });
+  }
+  for (let round = 0; round < plan.rounds; round += 1) {
+    plan.note(`relaying, round ${round + 1} of ${plan.rounds}`);
+    for (const { size, sessions, connections: counts } of RELAYS) {
+      for (const connections of counts) {
+        for (const target of targets) {
+          const requests = callOf((heads.get(target) ?? []).slice(0, sessions), SIZES[size]);
+          const spent = processorMs(target.pid);
+          const result = await ask(plan, { port: target.port, connections, requests });
+          const spentMs = (processorMs(target.pid) ?? 0) - (spent ?? 0);
+          const of = sessions === 1 ? '' : `, ${sessions} sessions`;
+          const name = `${size}${of}, ${connections} connections`;
+          figures.add(`${name}: throughput`, target.name, 'requests/s', perSecond(result));
+          figures.add(`${name}: p50`, target.name, 'µs', result.p50Us);
+          figures.add(`${name}: p99`, target.name, 'µs', result.p99Us);
+          if (spent !== undefined)
+            figures.add(`${name}: processor`, target.name, 'µs', (spentMs * 1000) / result.allAnswers);
+        }
+      }
+    }
+  }
+  return broker.sandbox;
+}
+
+/** What it costs to begin, to wake, and to be there. */
+export async function measureSessions(plan: Plan, figures: Figures): Promise<void> {
+  const stored = 20_000;
+  const live = Math.min(plan.liveChildren, Math.floor(freemem() / BYTES_PER_LIVE_CHILD));
+  await using broker = await startBroker({ child: plan.child, rows: 1000, sessions: stored });
+  await using relay = await startRelay(plan.child);
+  await using supergateway = await startPeer('supergateway', plan.child);
+  await using mcpProxy = await startPeer('mcp-proxy', plan.child);
+  plan.note('sessions: their beginning');
+  for (const target of [broker, relay, supergateway, mcpProxy]) {
+    await openSession(target);
+    const cold = Array.from({ length: COLD_STARTS }, (_, i) => initialize(target, `cold ${i}`));
+    const result = await ask(plan, { ...inTurn(target, cold) });
+    figures.add('initialize, cold', target.name, 'ms', result.p50Us / 1000);
+  }
+  const known = Array.from({ length: KNOWN_STARTS }, (_, i) =>
+    initialize(as(broker, 50 + (i % 50)), 'known'),
+  );
+  for (let user = 50; user < 100; user += 1) await openSession(as(broker, user), 'known');
+  const initialized = await ask(plan, inTurn(broker, known));
+  figures.add('initialize, known handshake', 'broker', 'ms', initialized.p50Us / 1000);
+
+  const wake = (from: number, count: number) =>
+    Array.from({ length: count }, (_, i) => {
+      const { beforeId, afterId } = callOf([], 0);
+      return requestOf(storedHead(broker, from + i), `${beforeId}${i}${afterId}`);
+    });
+  const woken = await ask(plan, inTurn(broker, wake(WOKEN_FROM, COLD_STARTS)));
+  figures.add('first answer of a sleeping session', 'broker', 'ms', woken.p50Us / 1000);
+
+  plan.note('sessions: their memory');
+  const count = 5000;
+  const loading = { beforeId: '{"jsonrpc":"2.0","id":1', afterId: ',"method":"ping"}' };
+  const pings = Array.from({ length: count }, (_, i) =>
+    requestOf(storedHead(broker, i), loading.beforeId + loading.afterId),
+  );
+  // What the first of them brings along is no session's.
+  await ask(plan, { ...inTurn(broker, pings.slice(0, 500)), connections: 8 });
+  const before = await broker.memory();
+  await ask(plan, { ...inTurn(broker, pings.slice(500)), connections: 8 });
+  const asleep = await broker.memory();
+  const loaded = count - 500;
+  figures.add('memory of a sleeping session', 'broker', 'KB', (asleep.used - before.used) / loaded / 1000);
+  figures.add(
+    'resident memory of a sleeping session',
+    'broker',
+    'KB',
+    (asleep.rss - before.rss) / loaded / 1000,
+  );
+
+  plan.note(`sessions: ${live} live children`);
+  const from = WOKEN_FROM + SESSIONS_PER_USER;
+  await ask(plan, { ...inTurn(broker, wake(from, live)), connections: 8, measureMs: 180_000 });
+  const awake = await broker.memory();
+  figures.add(`memory of a live child, of ${live}`, 'broker', 'KB', (awake.used - asleep.used) / live / 1000);
+  figures.add(
+    `resident memory of a live child, of ${live}`,
+    'broker',
+    'KB',
+    (awake.rss - asleep.rss) / live / 1000,
+  );
+}
+
+const initialize = (target: Target, clientName: string): string => {
+  const { beforeId, afterId } = initializeBody(clientName);
+  return requestOf(headOf(target), `${beforeId}1${afterId}`);
+};
+
+/** The authorization server, and what grows with what is stored or in memory. */
+export async function measureGrowth(plan: Plan, figures: Figures): Promise<void> {
+  for (const sleeping of plan.sleepingSessions) {
+    plan.note(`growth: ${sleeping} sleeping sessions`);
+    const rows = Math.max(2 * plan.tokenRequests, 1000);
+    await measureUnder(`${sleeping} sleeping sessions`, sleeping, rows, plan, figures);
+  }
+  plan.note(`growth: ${plan.rowsOfYears} rows in each table`);
+  const name = `${plan.rowsOfYears} rows in each table`;
+  await measureUnder(name, plan.rowsOfYears, plan.rowsOfYears, plan, figures, 10);
+}
+
+async function measureUnder(
+  name: string,
+  stored: number,
+  rows: number,
+  plan: Plan,
+  figures: Figures,
+  sleeping = stored,
+): Promise<void> {
+  await using broker = await startBroker({ child: plan.child, rows, sessions: stored + 1000 });
+  const { port } = broker;
+  const beforeId = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
+  const pings = Array.from({ length: sleeping }, (_, i) => requestOf(storedHead(broker, i), beforeId));
+  await ask(plan, { ...inTurn(broker, pings), connections: 8 });
+  const add = (what: string, unit: 'requests/s' | 'ms', value: number) =>
+    figures.add(what, name, unit, value);
+
+  const user = Math.ceil((stored + 1000) / SESSIONS_PER_USER) + 1;
+  const session = await openSession(as(broker, user), 'known');
+  const call = callOf([headOf(as(broker, user), session)], 0);
+  add(
+    'calls, 8 connections',
+    'requests/s',
+    perSecond(await ask(plan, { port, connections: 8, requests: call })),
+  );
+  const heads = Array.from(
+    { length: Math.min(rows, 1000) },
+    (_, i) =>
+      `GET /mcp HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${accessToken(i)}\r\n\r\n`,
+  );
+  const checks = Array.from({ length: 20_000 }, (_, i) => heads[i % heads.length] ?? '');
+  const checked = await ask(plan, {
+    ...inTurn(broker, checks),
+    connections: 8,
+    status: 405,
+    measureMs: 10_000,
+  });
+  add('bearer checks, 8 connections', 'requests/s', perSecond(checked));
+  const known = Array.from({ length: KNOWN_STARTS }, () => initialize(as(broker, user), 'known'));
+  add('initialize, known handshake', 'ms', (await ask(plan, inTurn(broker, known))).p50Us / 1000);
+  const recalled = Array.from({ length: 1000 }, (_, i) =>
+    requestOf(storedHead(broker, stored + i), beforeId),
+  );
+  add('stored session found, p50', 'ms', (await ask(plan, inTurn(broker, recalled))).p50Us / 1000);
+  for (const [what, form] of [
+    ['code redemptions', codeForm],
+    ['refreshes', refreshForm],
+  ] as const) {
+    const requests = Array.from({ length: plan.tokenRequests }, (_, i) =>
+      tokenRequest(broker, form(rows - 1 - i), i),
+    );
+    const result = await ask(plan, {
+      ...inTurn(broker, requests),
+      connections: TOKEN_CONNECTIONS,
+      measureMs: 15_000,
+    });
+    add(`${what}, ${TOKEN_CONNECTIONS} connections`, 'requests/s', perSecond(result));
+  }
+}
+
+/** Each from a network of its own: how often one may ask is limited. */
+function tokenRequest({ port }: BrokerTarget, form: string, i: number): string {
+  const network = `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`;
+  const head =
+    `POST /oauth/token HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nX-Forwarded-For: ${network}\r\n` +
+    'Content-Type: application/x-www-form-urlencoded\r\n';
+  return requestOf(head, form);
+}
+
+type Asked = Pick<LoadJob, 'port' | 'connections' | 'requests'> & Partial<LoadJob>;
+
+const inTurn = ({ port }: Target, requests: readonly string[]): Asked => ({
+  port,
+  connections: 1,
+  requests: { kind: 'listed', requests },
+  warmUpMs: 0,
+  measureMs: 60_000,
+});
+
+const ask = ({ loader, warmUpMs, measureMs }: Plan, job: Asked): Promise<LoadResult> =>
+  loader.run({ warmUpMs, measureMs, status: 200, ...job });
+
+const perSecond = ({ answers, seconds }: LoadResult): number => answers / seconds;
