@@ -9,6 +9,9 @@
 
 enum { IN_BYTES = 1 << 20, OUT_BYTES = 1 << 16, MAX_TEXT = 16 << 20 };
 
+/* What tools answer is mostly words; a text without a space in it is rare, and costs more. */
+static const char WORDS[] = "all that is read here is words, and more of them; ";
+
 static char in[IN_BYTES + 1];
 static char out[OUT_BYTES];
 static size_t held;
@@ -50,7 +53,7 @@ static void answer(char *line) {
     char *asked = strstr(line, "\"bytes\":");
     long bytes = asked == NULL ? 0 : atol(asked + 8);
     if (bytes < 0 || bytes > MAX_TEXT) bytes = 0;
-    for (; filled < bytes; filled += 1) letters[filled] = 'x';
+    for (; filled < bytes; filled += 1) letters[filled] = WORDS[filled % (long)(sizeof WORDS - 1)];
     puttext(",\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"pong");
     put(letters, (size_t)bytes);
     puttext("\"}]}}\n");

@@ -1,6 +1,7 @@
 /** As child.c, for where there is no C compiler. */
 const MAX_TEXT = 16 * 1024 * 1024;
 const NOT_FOUND = -1;
+const WORDS = 'all that is read here is words, and more of them; ';
 
 let rest = '';
 
@@ -14,7 +15,7 @@ function answer(line: string): string {
 function resultOf(line: string): string {
   if (line.includes('"tools/call"')) {
     const bytes = Number(/"bytes":(\d+)/.exec(line)?.[1] ?? 0);
-    return `{"content":[{"type":"text","text":"pong${'x'.repeat(Math.min(bytes, MAX_TEXT))}"}]}`;
+    return `{"content":[{"type":"text","text":"pong${textOf(Math.min(bytes, MAX_TEXT))}"}]}`;
   }
   if (line.includes('"initialize"')) {
     const version = /"protocolVersion":"([^"]*)"/.exec(line)?.[1] ?? '2025-06-18';
@@ -22,6 +23,10 @@ function resultOf(line: string): string {
   }
   if (line.includes('"tools/list"')) return '{"tools":[{"name":"echo","inputSchema":{"type":"object"}}]}';
   return '{}';
+}
+
+function textOf(length: number): string {
+  return WORDS.repeat(Math.ceil(length / WORDS.length)).slice(0, length);
 }
 
 process.stdin.setEncoding('latin1').on('data', (chunk: string) => {

@@ -37,6 +37,9 @@ export interface Plan {
   readonly note: (text: string) => void;
 }
 
+/** What a measure found out about where it ran. */
+export type Facts = Readonly<Record<string, string | number>>;
+
 /** `small` is an answer of some 80 bytes. */
 const SIZES = { small: 0, '64 KiB': 64 * 1024, '4 MiB': 4 * 1024 * 1024 } as const;
 const RELAYS: readonly { size: keyof typeof SIZES; sessions: number; connections: readonly number[] }[] = [
@@ -53,7 +56,7 @@ const TOKEN_CONNECTIONS = 8;
 const BYTES_PER_LIVE_CHILD = 6 * 1024 * 1024;
 
 /** The load generator against servers that do nothing, and the child without a bridge. */
-export async function measureLimits(plan: Plan, figures: Figures): Promise<void> {
+export async function measureLimits(plan: Plan, figures: Figures): Promise<Facts> {
   for (const kind of ['net', 'http'] as const) {
     await using server = await startServer('hello.js', [kind]);
     const target: Target = { ...server, name: 'relay', headers: '' };
@@ -71,10 +74,11 @@ export async function measureLimits(plan: Plan, figures: Figures): Promise<void>
     figures.add(`stdio, ${inFlight} in flight: throughput`, 'child', 'requests/s', perSecond);
     figures.add(`stdio, ${inFlight} in flight: p50`, 'child', 'µs', p50Us);
   }
+  return {};
 }
 
 /** All targets are up, and take turns in each round and row. */
-export async function measureRelays(plan: Plan, figures: Figures): Promise<'bubblewrap' | 'none'> {
+export async function measureRelays(plan: Plan, figures: Figures): Promise<Facts> {
   await using broker = await startBroker({ child: plan.child, rows: 10, sessions: 0 });
   await using relay = await startRelay(plan.child);
   await using supergateway = await startPeer('supergateway', plan.child);
@@ -111,11 +115,11 @@ export async function measureRelays(plan: Plan, figures: Figures): Promise<'bubb
       }
     }
   }
-  return broker.sandbox;
+  return { sandbox: broker.sandbox };
 }
 
 /** What it costs to begin, to wake, and to be there. */
-export async function measureSessions(plan: Plan, figures: Figures): Promise<void> {
+export async function measureSessions(plan: Plan, figures: Figures): Promise<Facts> {
   const stored = 20_000;
   const live = Math.min(plan.liveChildren, Math.floor(freemem() / BYTES_PER_LIVE_CHILD));
   await using broker = await startBroker({ child: plan.child, rows: 1000, sessions: stored });
@@ -175,6 +179,7 @@ export async function measureSessions(plan: Plan, figures: Figures): Promise<voi
     'KB',
     (awake.rss - asleep.rss) / live / 1000,
   );
+  return { sandbox: broker.sandbox, liveChildren: live };
 }
 
 const initialize = (target: Target, clientName: string): string => {
@@ -183,7 +188,7 @@ const initialize = (target: Target, clientName: string): string => {
 };
 
 /** The authorization server, and what grows with what is stored or in memory. */
-export async function measureGrowth(plan: Plan, figures: Figures): Promise<void> {
+export async function measureGrowth(plan: Plan, figures: Figures): Promise<Facts> {
   for (const sleeping of plan.sleepingSessions) {
     plan.note(`growth: ${sleeping} sleeping sessions`);
     const rows = Math.max(2 * plan.tokenRequests, 1000);
@@ -192,6 +197,7 @@ export async function measureGrowth(plan: Plan, figures: Figures): Promise<void>
   plan.note(`growth: ${plan.rowsOfYears} rows in each table`);
   const name = `${plan.rowsOfYears} rows in each table`;
   await measureUnder(name, plan.rowsOfYears, plan.rowsOfYears, plan, figures, 10);
+  return {};
 }
 
 async function measureUnder(
@@ -231,6 +237,13 @@ async function measureUnder(
     measureMs: 10_000,
   });
   add('bearer checks, 8 connections', 'requests/s', perSecond(checked));
+  const file = join(import.meta.dirname, 'checks.js');
+  const inside = spawnSync(process.execPath, [file, broker.database, broker.origin, `${rows}`], {
+    encoding: 'utf8',
+  });
+  const took = JSON.parse(inside.stdout) as { readonly stored: number; readonly remembered: number };
+  figures.add('bearer check, from the database', name, 'µs', took.stored);
+  figures.add('bearer check, from memory', name, 'µs', took.remembered);
   const known = Array.from({ length: KNOWN_STARTS }, () => initialize(as(broker, user), 'known'));
   add('initialize, known handshake', 'ms', (await ask(plan, inTurn(broker, known))).p50Us / 1000);
   const recalled = Array.from({ length: 1000 }, (_, i) =>

@@ -119,10 +119,14 @@ export interface Loader extends AsyncDisposable {
   run(job: LoadJob): Promise<LoadResult>;
 }
 
-export function startLoader(): Loader {
+/** The time that the benchmark may take is over. */
+export class OutOfTime extends Error {}
+
+export function startLoader(untilMs: number): Loader {
   const child = fork(join(import.meta.dirname, 'load.js'), { serialization: 'advanced' });
   return {
     async run(job) {
+      if (Date.now() > untilMs) throw new OutOfTime();
       child.send(job);
       const [result] = (await once(child, 'message')) as [LoadResult];
       if (result.errors > 0) throw new Error(`${result.errors} requests failed: ${result.firstError}`);

@@ -32,6 +32,7 @@ export interface BrokerTarget extends Target {
   /** `auto` found it to work, or not. */
   readonly sandbox: 'bubblewrap' | 'none';
   readonly database: string;
+  readonly origin: string;
   /** What is left after a collection of garbage. */
   memory(): Promise<{ readonly rss: number; readonly used: number }>;
 }
@@ -81,6 +82,7 @@ export async function startBroker({ child, rows, sessions }: BrokerOptions): Pro
     port,
     headers: bearer(0),
     database,
+    origin: publicUrl,
     sandbox: output.stdout.includes('sandbox.ready') ? 'bubblewrap' : 'none',
     async memory() {
       const from = output.stderr.length;
