@@ -83,7 +83,9 @@ export async function startBroker({ child, rows, sessions }: BrokerOptions): Pro
     headers: bearer(0),
     database,
     origin: publicUrl,
-    sandbox: output.stdout.includes('sandbox.ready') ? 'bubblewrap' : 'none',
+    get sandbox() {
+      return output.stdout.includes('sandbox.ready') ? 'bubblewrap' : 'none';
+    },
     async memory() {
       const from = output.stderr.length;
       process.kill(program.pid, 'SIGUSR2');
