@@ -219,6 +219,7 @@ async function measureUnder(
   const user = Math.ceil((stored + 1000) / SESSIONS_PER_USER) + 1;
   const session = await openSession(as(broker, user), 'known');
   const call = callOf([headOf(as(broker, user), session)], 0);
+  await ask(plan, { port, connections: 8, requests: call, measureMs: plan.heatMs });
   add(
     'calls, 8 connections',
     'requests/s',

@@ -94,9 +94,9 @@ function planOf(quick: boolean, loader: Loader): Plan {
   return {
     child: makeChild(),
     loader,
-    rounds: quick ? 2 : 5,
+    rounds: quick ? 2 : 3,
     warmUpMs: quick ? 150 : 250,
-    measureMs: quick ? 350 : 750,
+    measureMs: quick ? 350 : 1000,
     heatMs: quick ? 1500 : 4000,
     liveChildren: quick ? 100 : 1000,
     sleepingSessions: quick ? [10, 1000] : [10, 100, 1000, 10_000],
