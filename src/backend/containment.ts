@@ -57,6 +57,11 @@ export interface Place {
   readonly clear: () => Promise<void>;
 }
 
+/**
+ * What V8 since Node.js 24 maps for code before it has any: writable, so RLIMIT_DATA counts it, and untouched, so it is not
+ * memory.
+ */
+const CODE_RANGE_BYTES = 512 * 1024 * 1024;
 const PROBE_MS = 5000;
 
 /** Looks what works here, and changes nothing. */
@@ -132,7 +137,7 @@ export class Containment {
     const holds = (name: string) => this.#cgroups?.controllers.some((one) => one === name) ?? false;
     const inner = limited(plan, {
       openFiles: limits.openFiles,
-      dataBytes: holds('memory') ? undefined : limits.memoryBytes,
+      dataBytes: holds('memory') ? undefined : limits.memoryBytes + CODE_RANGE_BYTES,
       fileBytes: isSandboxed ? undefined : limits.diskBytes,
       processes: isSandboxed && !holds('pids') ? limits.processes : undefined,
       isNice: !holds('cpu'),

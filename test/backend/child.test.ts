@@ -221,20 +221,23 @@ test('many short lines are a flood as well as many bytes, on stdout too', async 
 
 test('what a child says unasked is paced by the time it takes; the answers it owes are not', async () => {
   for (const settled of [true, false]) {
-    const startedAt = Date.now();
     let now = 0;
     let heard = 0;
+    let floodedAt: number | undefined;
     const floods: string[] = [];
     const { child } = start('', {
       rates: { stdout: { ...UNBOUNDED, busyMs: 500 }, stderr: UNBOUNDED },
-      // Runs fast besides, so that the rest of a child whose lines come one by one is soon over.
-      elapsed: () => now + (Date.now() - startedAt) * 100,
+      // Once it is known for a flood time runs fast, so that the rests of a child whose lines come one by one are soon over.
+      elapsed: () => now + (floodedAt === undefined ? 0 : (Date.now() - floodedAt) * 100),
       onLine: () => {
         heard += 1;
         now += 10;
         return { settled, drain: undefined };
       },
-      onFlood: (stream) => void floods.push(stream),
+      onFlood: (stream) => {
+        floodedAt = Date.now();
+        floods.push(stream);
+      },
     });
     child.write(request('flood', { count: 100, bytes: 1 }));
     await until('all lines', () => heard === 101);

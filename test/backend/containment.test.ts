@@ -72,7 +72,7 @@ describe('without a sandbox', () => {
     assert.equal((await hostile.call('forkBomb', { count: 60 })).result.started, 60);
     const filled = await hostile.call('fillDisk', { path: at('data', 'full'), bytes: 24 * MEBIBYTE });
     assert.equal(filled.result.written, 24 * MEBIBYTE);
-    assert.ok((await hostile.call('fillMemory', { bytes: 400 * MEBIBYTE })).result);
+    assert.ok((await hostile.call('fillMemory', { bytes: 900 * MEBIBYTE })).result);
   });
 });
 
@@ -178,7 +178,7 @@ describe('in the sandbox, a hostile server', { skip }, () => {
   test('that uses up its memory is ended, its call gets an error, and others go on', async () => {
     await using bridge = await startHostile('auto');
     const [hostile, other] = [await connect(bridge.url), await connect(bridge.url, 'bob.1')];
-    const { error } = await hostile.call('fillMemory', { bytes: 400 * MEBIBYTE });
+    const { error } = await hostile.call('fillMemory', { bytes: 900 * MEBIBYTE });
     assert.equal(error?.code, -32603);
     assert.equal(error?.data?.reason, 'child-ended');
     assert.ok((await other.call('whoami')).result.pid);
