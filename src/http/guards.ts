@@ -25,11 +25,12 @@ export type AllowedOrigins = 'any' | readonly string[];
 /** CORS and the Origin check for endpoints that take tokens instead of cookies. A preflight is answered here. */
 export function originGuard(publicUrl: string, allowed: AllowedOrigins): MiddlewareHandler {
   const accepts = (origin: string) => allowed === 'any' || origin === publicUrl || allowed.includes(origin);
-  const answer = cors({
-    origin: (origin) => (accepts(origin) ? (allowed === 'any' ? '*' : origin) : undefined),
+  const allowOrigin = (origin: string) => (allowed === 'any' ? '*' : origin);
+  const preflight = cors({
+    origin: (origin) => (accepts(origin) ? allowOrigin(origin) : undefined),
     allowMethods: ['GET', 'POST', 'DELETE', 'HEAD'],
     // Left out, allowHeaders echoes what the preflight asks for: `Mcp-Param-*` cannot be listed.
-    exposeHeaders: ['WWW-Authenticate', 'Mcp-Session-Id', 'MCP-Protocol-Version', 'Retry-After'],
+    exposeHeaders: EXPOSED,
     maxAge: 7200,
   });
   return async function originGuard(c, next) {
@@ -37,9 +38,17 @@ export function originGuard(publicUrl: string, allowed: AllowedOrigins): Middlew
     if (origin !== undefined && !accepts(origin)) {
       return c.json({ error: 'forbidden', error_description: 'This origin may not call the broker.' }, 403);
     }
-    return answer(c, next);
+    if (c.req.method === 'OPTIONS') return preflight(c, next);
+    await next();
+    // Not by Hono's: it touches the response too early, so that each body would pass through a stream of its own.
+    if (accepts(origin ?? '')) set(c, 'Access-Control-Allow-Origin', allowOrigin(origin ?? ''));
+    set(c, 'Access-Control-Expose-Headers', EXPOSED.join());
+    c.res.headers.append('Vary', 'Origin');
+    return undefined;
   };
 }
+
+const EXPOSED = ['WWW-Authenticate', 'Mcp-Session-Id', 'MCP-Protocol-Version', 'Retry-After'];
 
 /** Headers that belong on every answer. */
 export function securityHeaders(publicUrl: string): MiddlewareHandler {
