@@ -35,6 +35,7 @@ import {
 } from './sqlite.schema.js';
 import { countCredentialsByKey } from './sqlite-admin.js';
 import { addClient, toClient } from './sqlite-clients.js';
+import { remembering } from './sqlite-memory.js';
 import { sqliteSessions } from './sqlite-sessions.js';
 import { endUser } from './sqlite-users.js';
 
@@ -64,9 +65,10 @@ export interface SqliteStore
 
 /** Opens the store at `path`; throws when the file cannot be opened or migrated. */
 export function openSqliteStore(path: string): SqliteStore {
-  const { db, probe, close } = openSqlite(path);
+  const { db, changes, probe, close } = openSqlite(path);
   const write = <T>(body: (tx: Transaction) => T): T => db.transaction(body, { behavior: 'immediate' });
-  const accessToken = tokenQuery(db, 'access');
+  // Asked for by every MCP request.
+  const accessToken = remembering(tokenQuery(db, 'access'), changes);
   const refreshToken = tokenQuery(db, 'refresh');
 
   return {
@@ -169,7 +171,7 @@ export function openSqliteStore(path: string): SqliteStore {
   };
 }
 
-/** The hot path of every MCP request, so its statement is prepared once. */
+/** Prepared once. */
 function tokenQuery(db: Sqlite, kind: 'access' | 'refresh') {
   const statement = db
     .select({

@@ -16,8 +16,17 @@ import { BaseSQLiteDatabase, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core';
 type RunResult = { readonly changes: number };
 export type Sqlite = BaseSQLiteDatabase<'sync', RunResult>;
 
+/** Numbers that change whenever what is stored does; they mean nothing else. */
+export interface ChangeCounters {
+  /** By this connection. */
+  own(): number;
+  /** By any other, of this process or not. */
+  others(): number;
+}
+
 export interface OpenedSqlite {
   readonly db: Sqlite;
+  readonly changes: ChangeCounters;
   /** Writes one page that changes nothing; throws when it cannot. */
   probe(): void;
   close(): void;
@@ -92,7 +101,22 @@ function open(path: string): OpenedSqlite & { readonly connection: Database } {
       connection.exec(`pragma busy_timeout = ${BUSY_MS}`);
     }
   };
-  return { connection, db: db as unknown as Sqlite, probe, close: () => connection.close() };
+  return {
+    connection,
+    db: db as unknown as Sqlite,
+    // It counts rows that went with others, too.
+    changes: {
+      own: counter(connection, 'select total_changes()'),
+      others: counter(connection, 'pragma data_version'),
+    },
+    probe,
+    close: () => connection.close(),
+  };
+}
+
+function counter(connection: Database, query: string): () => number {
+  const statement = connection.prepare<[], [number]>(query).raw(true);
+  return () => statement.get()?.[0] ?? 0;
 }
 
 /** A connection to `path` with the settings that SQLite has by default. */
