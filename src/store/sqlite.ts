@@ -90,7 +90,14 @@ function open(path: string): OpenedSqlite & { readonly connection: Database } {
     connection.pragma(pragma);
   }
   const dialect = new SQLiteSyncDialect();
-  const session = new BetterSQLiteSession(connection, dialect, undefined);
+  let writes = 0;
+  // Sees every statement before it runs, and what is no reading may be a change.
+  const logger = {
+    logQuery: (query: string) => {
+      if (!query.startsWith('select')) writes += 1;
+    },
+  };
+  const session = new BetterSQLiteSession(connection, dialect, undefined, { logger });
   const db = new BaseSQLiteDatabase('sync', dialect, session, undefined);
   const probe = () => {
     connection.exec(`pragma busy_timeout = ${PROBE_BUSY_MS}`);
@@ -101,22 +108,14 @@ function open(path: string): OpenedSqlite & { readonly connection: Database } {
       connection.exec(`pragma busy_timeout = ${BUSY_MS}`);
     }
   };
+  const version = connection.prepare<[], [number]>('pragma data_version').raw(true);
   return {
     connection,
     db: db as unknown as Sqlite,
-    // It counts rows that went with others, too.
-    changes: {
-      own: counter(connection, 'select total_changes()'),
-      others: counter(connection, 'pragma data_version'),
-    },
+    changes: { own: () => writes, others: () => version.get()?.[0] ?? 0 },
     probe,
     close: () => connection.close(),
   };
-}
-
-function counter(connection: Database, query: string): () => number {
-  const statement = connection.prepare<[], [number]>(query).raw(true);
-  return () => statement.get()?.[0] ?? 0;
 }
 
 /** A connection to `path` with the settings that SQLite has by default. */
