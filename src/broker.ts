@@ -12,8 +12,12 @@ import { type PublicNetwork, publicFetch } from './base/public-fetch.js';
 import type { LoadedConfig } from './config.js';
 import { createApp } from './http/app.js';
 import { bearerAuthentication } from './http/bearer.js';
+import { originRule } from './http/guards.js';
 import { createReadiness, privateApp } from './http/health.js';
-import { mcpRoutes } from './http/mcp.js';
+import { mcpEndpoint } from './http/mcp.js';
+import { mcpGate } from './http/mcp-gate.js';
+import { requestCounter } from './http/request-metrics.js';
+import { listenerOf } from './http/server.js';
 import { Credentials, freshUntil } from './identity/credentials.js';
 import { KeyRing } from './identity/sealing.js';
 import { Unsaved } from './identity/unsaved.js';
@@ -180,10 +184,24 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       }),
     );
     gaugeSessions(metrics, names, () => sessions.census);
+    const origins = originRule(publicUrl, config.allowedOrigins);
+    const count = requestCounter(metrics);
+    const authenticate = bearerAuthentication({
+      publicUrl,
+      tokens,
+      audit,
+      trustedProxies: config.trustedProxies,
+      now,
+      log,
+    });
+    const { maxMessageBytes } = limits;
+    const endpoint = mcpEndpoint({ authenticate, sessions, servers: names, maxMessageBytes, random });
+    const gate = mcpGate({ publicUrl, origins, endpoint, count, random, log });
     const app = createApp({
       publicUrl,
       resources,
-      allowedOrigins: config.allowedOrigins,
+      origins,
+      count,
       trustedProxies: config.trustedProxies,
       features: { documents: config.clientDocuments !== 'off', advertiseIss: config.advertiseIss },
       upstream: {
@@ -200,20 +218,6 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       metrics,
       readiness,
       signIn,
-      mcp: mcpRoutes({
-        authenticate: bearerAuthentication({
-          publicUrl,
-          tokens,
-          audit,
-          trustedProxies: config.trustedProxies,
-          now,
-          log,
-        }),
-        sessions,
-        servers: names,
-        maxMessageBytes: limits.maxMessageBytes,
-        random,
-      }),
       onGrantRevoked,
       now,
       random,
@@ -231,12 +235,14 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     if (config.metricsListen !== undefined) {
       if (isEverywhere(config.metricsListen)) log.warn('metrics.exposed', { listen: config.metricsListen });
       const scraped = privateApp({ readiness, metrics, log });
-      const server = await listen('BROKER_METRICS_LISTEN', scraped, config.metricsListen, { idleMs: MINUTE });
+      const server = await listen('BROKER_METRICS_LISTEN', listenerOf(scraped), config.metricsListen, {
+        idleMs: MINUTE,
+      });
       // Closed only before the store, so that it can be seen how the rest ends.
       closers.splice(closers.indexOf(store) + 1, 0, server);
     }
     const idleMs = (limits.requestSeconds + 60) * SECOND;
-    const server = await listen('BROKER_LISTEN', app, config.listen, { idleMs });
+    const server = await listen('BROKER_LISTEN', listenerOf(app, gate), config.listen, { idleMs });
     // At the end calls in flight may finish; those that do not are answered with an error, which is given time to leave.
     const flush = { [Symbol.asyncDispose]: () => server.drain(FLUSH_MS) };
     closers.splice(closers.indexOf(sessions), 0, server, flush);

@@ -34,10 +34,10 @@ export function openForgejo({ config, secrets }: LoadedConfig, now: Clock, log: 
 
 export async function listen(
   variable: string,
-  ...[app, address, options]: Parameters<typeof listenHttp>
+  ...[listener, address, options]: Parameters<typeof listenHttp>
 ): Promise<HttpServer> {
   try {
-    return await listenHttp(app, address, options);
+    return await listenHttp(listener, address, options);
   } catch (cause) {
     throw new StartProblem(`${variable}: cannot listen (${describeError(cause)})`, { cause });
   }

@@ -1,4 +1,7 @@
-/** The site map. Everything that answers HTTP is mounted here, in the order in which a request meets it. */
+/**
+ * The site map. Everything that answers HTTP but the MCP endpoints (`mcp-gate.ts`) is mounted here, in the order in which a
+ * request meets it.
+ */
 import type { BlockList } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
@@ -6,7 +9,7 @@ import { type Randomness, randomId } from '../base/ids.js';
 import { describeError, type Log } from '../base/log.js';
 import type { AdvertisedFeatures } from '../oauth/metadata.js';
 import type { Resources } from '../oauth/resources.js';
-import { type AllowedOrigins, hostGuard, originGuard, securityHeaders } from './guards.js';
+import { hostGuard, type OriginRule, originGuard, securityHeaders } from './guards.js';
 import { healthRoutes, type Readiness } from './health.js';
 import { busyPage, homePage, incidentPage, renderPage, type Upstream, unavailablePage } from './pages.js';
 import {
@@ -17,7 +20,7 @@ import {
   rateLimit,
   tooManyRequests,
 } from './rate-limits.js';
-import { countRequests } from './request-metrics.js';
+import { type CountRequest, countRequests } from './request-metrics.js';
 import { type SignInRoutesDeps, signInRoutes } from './sign-in.js';
 import { type TokenRoutesDeps, tokenRoutes } from './token.js';
 import { wellKnownRoutes } from './well-known.js';
@@ -29,13 +32,12 @@ export interface AppDeps extends Omit<SignInRoutesDeps, 'upstream'>, TokenRoutes
   readonly resources: Resources;
   readonly features: AdvertisedFeatures;
   readonly trustedProxies: BlockList;
-  readonly allowedOrigins: AllowedOrigins;
+  readonly origins: OriginRule;
   readonly upstream: Upstream;
   /** Whether an exception is no bug and may pass, such as a store that is locked or has no room. */
   readonly isPassing: (error: unknown) => boolean;
   readonly readiness: () => Promise<Readiness>;
-  /** The MCP endpoints, as a sub-application. */
-  readonly mcp: Hono<NodeEnv>;
+  readonly count: CountRequest;
   readonly random: Randomness;
   readonly log: Log;
 }
@@ -60,14 +62,14 @@ const TOKEN_PATHS = [
 ];
 
 export function createApp(deps: AppDeps): Hono<NodeEnv> {
-  const { publicUrl, resources, features, trustedProxies, allowedOrigins, upstream, mcp, random, log } = deps;
+  const { publicUrl, resources, features, trustedProxies, origins, upstream, random, log } = deps;
   const app = new Hono<NodeEnv>({ strict: false });
 
   app.use(securityHeaders(publicUrl));
-  app.use(countRequests(deps.metrics));
+  app.use(countRequests(deps.count));
   app.route('/', healthRoutes(deps.readiness));
   app.use(hostGuard(publicUrl));
-  for (const path of TOKEN_PATHS) app.use(path, originGuard(publicUrl, allowedOrigins));
+  for (const path of TOKEN_PATHS) app.use(path, originGuard(origins));
 
   const tellLimited = createLimitLog(deps);
   const tooManyPage: RefuseTooMany = (c, seconds) => {
@@ -83,7 +85,6 @@ export function createApp(deps: AppDeps): Hono<NodeEnv> {
     for (const path of paths) app.use(path, limit);
   }
 
-  app.route('/', mcp);
   app.route('/', wellKnownRoutes(resources, features));
   app.route('/', tokenRoutes(deps));
   app.route('/', signInRoutes(deps));
@@ -108,10 +109,6 @@ function failed(
   passing: boolean,
 ): Response | Promise<Response> {
   const { path } = c.req;
-  if (path.startsWith('/mcp')) {
-    const error = { code: -32603, message: `Internal error (${incident})` };
-    return c.json({ jsonrpc: '2.0', id: null, error }, 500);
-  }
   if (['/oauth/authorize', '/oauth/consent', '/oauth/callback', '/authorize', '/'].includes(path)) {
     if (!passing) return renderPage(c, 500, incidentPage(incident, upstream));
     c.header('Retry-After', String(RETRY_SECONDS));

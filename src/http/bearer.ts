@@ -1,6 +1,5 @@
 /** RFC 6750 at the MCP endpoints: a caller, or the one 401 that every client knows how to read. */
 import type { BlockList } from 'node:net';
-import type { Context } from 'hono';
 import type { Clock } from '../base/clock.js';
 import type { Caller } from '../base/ids.js';
 import type { Log } from '../base/log.js';
@@ -8,7 +7,8 @@ import { withoutTrailingSlashes } from '../base/text.js';
 import type { Audit } from '../oauth/audit.js';
 import { MCP_SCOPE } from '../oauth/scopes.js';
 import type { BearerFault, RefusedBearer, Tokens } from '../oauth/tokens.js';
-import { callerNetwork } from './rate-limits.js';
+import { type HttpExchange, jsonReply, type Reply } from './http-exchange.js';
+import { networkOfCaller } from './rate-limits.js';
 import { createRefusalCount } from './refusals.js';
 
 export interface BearerDeps {
@@ -20,7 +20,7 @@ export interface BearerDeps {
   readonly log: Log;
 }
 
-export type Authenticate = (c: Context) => Promise<Caller | Response>;
+export type Authenticate = (http: HttpExchange) => Promise<Caller | Reply>;
 
 export function bearerAuthentication(deps: BearerDeps): Authenticate {
   const { publicUrl, tokens, audit, trustedProxies, now, log } = deps;
@@ -30,21 +30,21 @@ export function bearerAuthentication(deps: BearerDeps): Authenticate {
    * The event is found under its user and client. Nobody is given its id: a program reads this answer, and signs in
    * again. A token that expired is how every token ends, and not worth an event.
    */
-  const tell = async (c: Context, { fault, grant }: RefusedBearer): Promise<void> => {
-    const told = countRefusal(fault, callerNetwork(c, trustedProxies));
+  const tell = async (http: HttpExchange, { fault, grant }: RefusedBearer): Promise<void> => {
+    const told = countRefusal(fault, networkOfCaller(http.request, trustedProxies));
     if (told === undefined) return;
     const subject = { user: grant?.userId, client: grant?.clientId, grant: grant?.id };
     if (fault !== 'token_expired') await audit('token.refused', { reason: `mcp: ${fault}`, ...subject });
-    log.info('bearer.refused', { reason: fault, path: c.req.path, ...told });
+    log.info('bearer.refused', { reason: fault, path: http.path, ...told });
   };
 
-  return async (c) => {
-    const token = /^bearer +([\w.~+/=-]+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
-    if (token === undefined) return challenge(c, publicUrl);
-    const caller = await tokens.authenticate(token, publicUrl + withoutTrailingSlashes(endpointPath(c)));
+  return async (http) => {
+    const token = /^bearer +([\w.~+/=-]+) *$/i.exec(http.header('authorization') ?? '')?.[1];
+    if (token === undefined) return challenge(http.path, publicUrl);
+    const caller = await tokens.authenticate(token, publicUrl + withoutTrailingSlashes(http.path));
     if (!('fault' in caller)) return caller;
-    await tell(c, caller);
-    return challenge(c, publicUrl, caller.fault);
+    await tell(http, caller);
+    return challenge(http.path, publicUrl, caller.fault);
   };
 }
 
@@ -52,19 +52,17 @@ export function bearerAuthentication(deps: BearerDeps): Authenticate {
  * RFC 6750 §3, RFC 9728 §5.1. `scope` is spelt once and last: SDK v1 finds parameters by a pattern that would also
  * match inside another's text.
  */
-function challenge(c: Context, publicUrl: string, fault?: BearerFault): Response {
+function challenge(path: string, publicUrl: string, fault?: BearerFault): Reply {
   const parameters = [
     ...(fault === undefined ? [] : ['error="invalid_token"', `error_description="${DESCRIPTIONS[fault]}"`]),
-    `resource_metadata="${publicUrl}/.well-known/oauth-protected-resource${endpointPath(c)}"`,
+    // The path as the client typed it, so that `resource` is byte for byte the URL in the user's configuration.
+    `resource_metadata="${publicUrl}/.well-known/oauth-protected-resource${path}"`,
     `scope="${MCP_SCOPE}"`,
   ];
-  c.header('WWW-Authenticate', `Bearer ${parameters.join(', ')}`);
-  c.header('Cache-Control', 'no-store');
-  const description = fault === undefined ? 'Sign in to use this endpoint.' : DESCRIPTIONS[fault];
-  return c.json(
-    { error: fault === undefined ? 'unauthorized' : 'invalid_token', error_description: description },
-    401,
-  );
+  const error = fault === undefined ? 'unauthorized' : 'invalid_token';
+  const error_description = fault === undefined ? 'Sign in to use this endpoint.' : DESCRIPTIONS[fault];
+  const headers = { 'WWW-Authenticate': `Bearer ${parameters.join(', ')}`, 'Cache-Control': 'no-store' };
+  return jsonReply(401, { error, error_description }, headers);
 }
 
 const DESCRIPTIONS: Readonly<Record<BearerFault, string>> = {
@@ -73,8 +71,3 @@ const DESCRIPTIONS: Readonly<Record<BearerFault, string>> = {
   token_of_another_resource: 'The access token is for another resource.',
   user_signed_out: 'The sign-in at Forgejo has ended. Sign in again.',
 };
-
-/** The path as the client typed it, so that `resource` is byte for byte the URL in the user's configuration. */
-function endpointPath(c: Context): string {
-  return new URL(c.req.url).pathname;
-}

@@ -4,35 +4,29 @@
  */
 import type { Drain, Exchange } from '../backend/calls.js';
 import type { Stream } from '../backend/outbox.js';
-import { EVENT_STREAM_HEADERS, type EventStream } from './mcp-stream.js';
+import { type HttpExchange, jsonReply } from './http-exchange.js';
+import { ACCEPTED } from './mcp-refusals.js';
 
 /** What the client accepts. */
 export type AnswerForm = 'either' | 'json' | 'stream';
 
 export interface PostAnswerOptions {
+  readonly http: HttpExchange;
   readonly accept: AnswerForm;
   /** How many requests were posted. */
   readonly expected: number;
   /** MCP 2025-03-26: a batch is answered by an array. */
   readonly form: 'single' | 'batch';
   readonly decideAfterMs: number;
-  readonly openStream: () => OpenedStream;
+  readonly openStream: (headers: Readonly<Record<string, string>>) => Stream;
   /** Counts a long JSON answer until its client has read it. */
   readonly holdAnswer: (bytes: number) => Drain;
   /** Read when the answer begins. */
   readonly headers: () => Readonly<Record<string, string>>;
 }
 
-/** A stream, and what carries it. */
-export interface OpenedStream {
-  readonly stream: Stream;
-  readonly body: EventStream['body'];
-}
-
-/** A short body as text leaves in one write with its head, and fits into what the system buffers for a connection. */
+/** What fits into what the system buffers for a connection is not counted. */
 const SHORT_BYTES = 16 * 1024;
-/** A body of bytes is copied on its way through `Response`, and held twice until it is read; a stream is not. */
-const LONG_BYTES = 256 * 1024;
 const MAX_COLLECTED_BYTES = 1024 * 1024;
 
 type State =
@@ -41,22 +35,17 @@ type State =
   | { readonly is: 'done' };
 
 export class PostAnswer {
-  readonly response: Promise<Response>;
   /** For each of the requests. */
   readonly exchange: Exchange;
   readonly #options: PostAnswerOptions;
-  #respond: (response: Response) => void = () => undefined;
   #state: State;
   #expected: number;
-  #retryAfter = {};
+  #retryAfter: Readonly<Record<string, string>> = {};
   #isStream = false;
 
   constructor(options: PostAnswerOptions) {
     this.#options = options;
     this.#expected = options.expected;
-    this.response = new Promise((resolve) => {
-      this.#respond = resolve;
-    });
     this.exchange = {
       streams: options.accept !== 'json',
       send: (message) => this.#stream()?.send(message),
@@ -99,22 +88,14 @@ export class PostAnswer {
     }
     const body = this.#options.form === 'batch' ? asArray(answers) : first;
     this.#finish();
+    const { http, headers, holdAnswer } = this.#options;
+    if (http.response.destroyed) return undefined;
     if (body === undefined) {
-      this.#respond(new Response(null, { status: 202 }));
+      http.reply(ACCEPTED);
       return undefined;
     }
-    const headers: Record<string, string> = {
-      'Content-Type': 'application/json',
-      ...this.#options.headers(),
-      ...this.#retryAfter,
-    };
-    if (body.length < SHORT_BYTES) {
-      this.#respond(new Response(body.toString(), { headers }));
-      return undefined;
-    }
-    if (body.length >= LONG_BYTES) headers['Content-Length'] = String(body.length);
-    this.#respond(new Response(body.length < LONG_BYTES ? body : inOnePiece(body), { headers }));
-    return this.#options.holdAnswer(body.length);
+    http.reply(jsonReply(200, body, { ...headers(), ...this.#retryAfter }));
+    return body.length < SHORT_BYTES ? undefined : holdAnswer(body.length);
   }
 
   /** The stream, opened if the form was still open; what was answered meanwhile goes first. */
@@ -123,10 +104,9 @@ export class PostAnswer {
     if (this.#state.is === 'done') return undefined;
     const { answers, timer } = this.#state;
     clearTimeout(timer);
-    const { stream, body } = this.#options.openStream();
+    const stream = this.#options.openStream(this.#options.headers());
     this.#isStream = true;
     this.#state = { is: 'streaming', stream };
-    this.#respond(new Response(body, { headers: { ...EVENT_STREAM_HEADERS, ...this.#options.headers() } }));
     for (const answer of answers) void stream.send(answer);
     return stream;
   }
@@ -140,15 +120,6 @@ export class PostAnswer {
     if (this.#state.is === 'undecided') clearTimeout(this.#state.timer);
     this.#state = { is: 'done' };
   }
-}
-
-function inOnePiece(bytes: Buffer): ReadableStream<Uint8Array> {
-  return new ReadableStream({
-    start(controller) {
-      controller.enqueue(bytes);
-      controller.close();
-    },
-  });
 }
 
 const totalOf = (answers: readonly Buffer[]): number => answers.reduce((sum, { length }) => sum + length, 0);

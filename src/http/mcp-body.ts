@@ -2,7 +2,7 @@
  * Reads POST bodies without ever holding more than the caps, one for a body and one for all that a user has under way,
  * and decides nothing about what is in them.
  */
-import type { Context } from 'hono';
+import type { IncomingMessage } from 'node:http';
 import type { UserId } from '../base/ids.js';
 import { MESSAGES_PER_USER } from './mcp-ledger.js';
 
@@ -17,40 +17,51 @@ export class Bodies {
   }
 
   /** Reads the body and holds its place until `use` is done with it. */
-  async read<T>(c: Context, user: UserId, use: (body: Buffer | BodyFault) => Promise<T>): Promise<T> {
+  async read<T>(
+    request: IncomingMessage,
+    user: UserId,
+    use: (body: Buffer | BodyFault) => Promise<T> | T,
+  ): Promise<T> {
     const place = { bytes: 0 };
     try {
-      return await use(await this.#read(c, user, place));
+      return await use(await this.#read(request, user, place));
     } finally {
       this.#add(user, -place.bytes);
     }
   }
 
-  async #read(c: Context, user: UserId, place: { bytes: number }): Promise<Buffer | BodyFault> {
-    const take = (bytes: number): boolean => {
+  #read(
+    request: IncomingMessage,
+    user: UserId,
+    place: { bytes: number },
+  ): Promise<Buffer | BodyFault> | BodyFault {
+    const take = (bytes: number): BodyFault | undefined => {
       place.bytes += bytes;
-      return this.#add(user, bytes) <= this.#maxBytes * MESSAGES_PER_USER;
+      const held = this.#add(user, bytes);
+      if (place.bytes > this.#maxBytes) return 'too large';
+      return held > this.#maxBytes * MESSAGES_PER_USER ? 'too many' : undefined;
     };
-    const length = c.req.header('content-length');
-    try {
-      // The HTTP parser holds a sender to the length it announced, so the common case needs no counting.
-      if (length !== undefined) {
-        if (Number(length) > this.#maxBytes) return 'too large';
-        if (!take(Number(length))) return 'too many';
-        return Buffer.from(await c.req.raw.arrayBuffer());
-      }
-      const chunks: Uint8Array[] = [];
-      for await (const chunk of c.req.raw.body ?? []) {
-        const fits = take(chunk.byteLength);
-        if (place.bytes > this.#maxBytes) return 'too large';
-        if (!fits) return 'too many';
-        chunks.push(chunk);
-      }
-      return Buffer.concat(chunks);
-    } catch (error) {
-      if (c.req.raw.signal.aborted) return 'cut off';
-      throw error;
-    }
+    // The HTTP parser holds a sender to the length it announced, so the common case needs no counting.
+    const announced = request.headers['content-length'];
+    if (Number(announced) > this.#maxBytes) return 'too large';
+    const fault = announced === undefined ? undefined : take(Number(announced));
+    if (fault !== undefined) return fault;
+    return new Promise((resolve) => {
+      const chunks: Buffer[] = [];
+      const hear = (chunk: Buffer) => {
+        const tooMuch = announced === undefined ? take(chunk.length) : undefined;
+        if (tooMuch === undefined) {
+          chunks.push(chunk);
+          return;
+        }
+        // Node.js reads and forgets what still comes.
+        request.off('data', hear);
+        resolve(tooMuch);
+      };
+      request.on('data', hear);
+      request.once('end', () => resolve(joined(chunks)));
+      request.once('close', () => resolve('cut off'));
+    });
   }
 
   /** What the user has under way then. */
@@ -60,4 +71,9 @@ export class Bodies {
     else this.#held.set(user, held);
     return held;
   }
+}
+
+function joined(chunks: readonly Buffer[]): Buffer {
+  const [only] = chunks;
+  return only !== undefined && chunks.length === 1 ? only : Buffer.concat(chunks);
 }

@@ -23,8 +23,11 @@ interface ResumeOptions {
   readonly shelf: Shelf;
 }
 
+/** What carries a stream for a while. */
+export type Connection = Pick<EventStream, 'write' | 'end'>;
+
 /** Opens a connection. `first` leaves before anything else. */
-export type Connect = (first: Buffer, onGone: (whole: boolean) => void) => EventStream;
+export type Connect = (first: Buffer, onGone: (whole: boolean) => void) => Connection;
 
 /** After a cut; SDK clients would wait as long of their own accord. */
 const RETRY_MS = 1000;
@@ -55,21 +58,22 @@ export class SessionStreams {
   }
 
   /**
-   * The body that answers a GET. Without an id, with one of somebody else's, or with one of a standing stream that is no
-   * more, it carries the standing stream; it is undefined when the request's stream has nothing left to say.
+   * Answers a GET. Without an id, with one of somebody else's, or with one of a standing stream that is no more, it gets
+   * the standing stream; nothing is connected, and false returned, when the request's stream has nothing left to say.
    */
-  get(lastEventId: string | undefined, connect: Connect): EventStream['body'] | undefined {
+  get(lastEventId: string | undefined, connect: Connect): boolean {
     const [, name = '', kind, at] = EVENT_ID.exec(lastEventId ?? '') ?? [];
     const found = this.#streams.get(name);
     if (this.#standing?.ended) this.#standing = undefined;
     if (found !== undefined && found !== this.#standing && found.hasMoreThan(Number(at))) {
-      return found.connect(connect, Number(at)).body;
+      found.connect(connect, Number(at));
+      return true;
     }
-    if (kind === 'p') return undefined;
+    if (kind === 'p') return false;
     this.#standing ??= this.#open('g', () => undefined);
-    const { body } = this.#standing.connect(connect, found === this.#standing ? Number(at) : undefined);
+    this.#standing.connect(connect, found === this.#standing ? Number(at) : undefined);
     this.#standing.abandon = this.#session.listen(this.#standing);
-    return body;
+    return true;
   }
 
   #open(kind: 'g' | 'p', abandon: () => void): ReplayStream {
@@ -126,7 +130,7 @@ export class ReplayStream implements Stream {
   #last = 0;
   /** The last event that was given to a connection. */
   #sent = 0;
-  #connection: EventStream | undefined;
+  #connection: Connection | undefined;
   #expiry: NodeJS.Timeout | undefined;
   #state: 'open' | 'ended' = 'open';
 
@@ -163,7 +167,7 @@ export class ReplayStream implements Stream {
    * Goes on over a new connection, which takes the place of the older. It begins with an event that has an id and no
    * data, so that a client that is cut off again knows where it was.
    */
-  connect(connect: Connect, after = this.#sent): EventStream {
+  connect(connect: Connect, after = this.#sent): void {
     clearTimeout(this.#expiry);
     const older = this.#connection;
     const priming = Buffer.from(`id: ${this.#idOf(after)}\nretry: ${RETRY_MS}\ndata: \n\n`);
@@ -173,7 +177,6 @@ export class ReplayStream implements Stream {
     for (const { at, bytes } of this.#kept) if (at > after) void connection.write(bytes);
     this.#sent = this.#last;
     if (this.#state === 'ended') connection.end();
-    return connection;
   }
 
   /** How long it does without a connection before somebody decides what becomes of it. */
@@ -196,7 +199,7 @@ export class ReplayStream implements Stream {
     this.#options.shelf.put(this, this.#keptBytes);
   }
 
-  #lose(connection: EventStream, whole: boolean): void {
+  #lose(connection: Connection, whole: boolean): void {
     if (connection !== this.#connection) return;
     this.#connection = undefined;
     // Of a small one the system has taken all before anybody can tell that the client is gone.

@@ -2,12 +2,15 @@
  * A server-sent event stream over one connection. Comments keep proxies from cutting a quiet one; what its client has
  * not read yet is counted; a client that reads nothing for a while is cut off.
  */
-import type { HttpBindings } from '@hono/node-server';
+import type { ServerResponse } from 'node:http';
 import type { Drain } from '../backend/calls.js';
+import type { HttpExchange } from './http-exchange.js';
 import type { Unread } from './mcp-unread.js';
 
 export interface EventStreamOptions {
-  readonly outgoing: HttpBindings['outgoing'] | undefined;
+  readonly http: HttpExchange;
+  /** Beside those of every event stream. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly pingMs: number;
   /** Longer than the pause between two pings: a connection on which nothing moves for so long is not read. */
   readonly stallMs: number;
@@ -19,15 +22,13 @@ export interface EventStreamOptions {
 }
 
 /** `no-transform` and `X-Accel-Buffering` keep proxies from holding events back. */
-export const EVENT_STREAM_HEADERS = {
+const EVENT_STREAM_HEADERS = {
   'Content-Type': 'text/event-stream',
   'Cache-Control': 'no-cache, no-transform',
   'X-Accel-Buffering': 'no',
 } as const;
 
 const PING = Buffer.from(': ping\n\n');
-/** Small events that wait leave together. */
-const MAX_CHUNK_BYTES = 64 * 1024;
 
 /** One message; it holds no line break, for its sender blanked them. */
 export function event(message: Buffer, id?: string): Buffer {
@@ -36,42 +37,30 @@ export function event(message: Buffer, id?: string): Buffer {
 }
 
 export class EventStream {
-  readonly body: ReadableStream<Uint8Array>;
   readonly #options: EventStreamOptions;
+  readonly #response: ServerResponse;
   readonly #pings: NodeJS.Timeout;
-  readonly #waiting: Buffer[] = [];
-  #waitingBytes = 0;
-  /** Counted as unread on behalf of this stream: what waits here, and what waits in the socket. */
+  /** Counted as unread on behalf of this stream: what waits for the socket, and in it. */
   #unread = 0;
-  #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   #isWhole = false;
-  #state: 'full' | 'hungry' | 'ending' | 'gone' = 'full';
+  #state: 'open' | 'ending' | 'gone' = 'open';
 
   constructor(options: EventStreamOptions) {
     this.#options = options;
-    const { outgoing, pingMs, stallMs, first = PING } = options;
-    // Without a queue of its own, it asks for more only when the socket has taken what there was.
-    const noQueue = { highWaterMark: 0 };
-    this.body = new ReadableStream<Uint8Array>(
-      {
-        start: (controller) => {
-          this.#controller = controller;
-        },
-        pull: () => this.#feed(),
-        cancel: () => this.#leave(),
-      },
-      noQueue,
-    );
+    const { http, headers, pingMs, stallMs, first = PING } = options;
+    const { response } = http;
+    this.#response = response;
+    http.begin(200, { ...EVENT_STREAM_HEADERS, ...headers });
     this.#pings = setInterval(() => this.#ping(), pingMs).unref();
     void this.write(first);
     // Node's own idle timer: it sees a large write that makes progress, and pings keep it from a quiet stream.
-    outgoing?.setTimeout(stallMs);
+    response.setTimeout(stallMs);
     // It is also said of an answer whose connection was cut.
-    outgoing?.once('finish', () => {
-      this.#isWhole = !outgoing.req.socket.destroyed;
+    response.once('finish', () => {
+      this.#isWhole = !response.req.socket.destroyed;
     });
-    if (outgoing?.destroyed) queueMicrotask(() => this.#leave());
-    else outgoing?.once('close', () => this.#leave());
+    if (response.destroyed) queueMicrotask(() => this.#leave());
+    else response.once('close', () => this.#leave());
   }
 
   send(message: Buffer): Drain {
@@ -79,57 +68,29 @@ export class EventStream {
   }
 
   write(bytes: Buffer): Drain {
-    if (this.#state === 'ending' || this.#state === 'gone') return undefined;
+    if (this.#state !== 'open') return undefined;
     this.#unread += bytes.length;
     const drain = this.#options.unread.add(bytes.length);
-    if (this.#state === 'hungry') {
-      this.#state = 'full';
-      this.#controller?.enqueue(bytes);
-    } else {
-      this.#waiting.push(bytes);
-      this.#waitingBytes += bytes.length;
-    }
+    // Called when the system has taken them.
+    this.#response.write(bytes, () => this.#read(bytes.length));
     return drain;
   }
 
   /** What waits still leaves. */
   end(): void {
-    if (this.#state === 'ending' || this.#state === 'gone') return;
+    if (this.#state !== 'open') return;
     clearInterval(this.#pings);
-    if (this.#waiting.length === 0) this.#controller?.close();
     this.#state = 'ending';
+    this.#response.end();
   }
 
   /** A client that does not read what it has needs no ping. */
   #ping(): void {
-    if (this.#state === 'hungry') void this.write(PING);
+    if (this.#unread === 0) void this.write(PING);
   }
 
-  /** The socket has taken what there was, apart from what is still in its buffer. */
-  #feed(): void {
-    this.#count(this.#waitingBytes + (this.#options.outgoing?.writableLength ?? 0));
-    if (this.#waiting.length === 0) {
-      this.#state = 'hungry';
-      return;
-    }
-    const chunk = this.#take();
-    this.#waitingBytes -= chunk.length;
-    this.#controller?.enqueue(chunk);
-    if (this.#state === 'ending' && this.#waiting.length === 0) this.#controller?.close();
-  }
-
-  #take(): Buffer {
-    let count = 0;
-    for (let bytes = 0; count < this.#waiting.length; count += 1) {
-      bytes += this.#waiting[count]?.length ?? 0;
-      if (count > 0 && bytes > MAX_CHUNK_BYTES) break;
-    }
-    const taken = this.#waiting.splice(0, count);
-    return taken.length === 1 && taken[0] !== undefined ? taken[0] : Buffer.concat(taken);
-  }
-
-  #count(unread: number): void {
-    const read = Math.max(0, this.#unread - unread);
+  #read(bytes: number): void {
+    const read = Math.min(bytes, this.#unread);
     this.#unread -= read;
     this.#options.unread.remove(read);
   }
@@ -138,8 +99,7 @@ export class EventStream {
     if (this.#state === 'gone') return;
     this.#state = 'gone';
     clearInterval(this.#pings);
-    this.#waiting.length = 0;
-    this.#count(0);
+    this.#read(this.#unread);
     this.#options.onGone(this.#isWhole);
   }
 }

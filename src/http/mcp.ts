@@ -2,9 +2,7 @@
  * The MCP endpoint (Streamable HTTP, the versions with a handshake). It authenticates before it looks at anything else,
  * reads what was posted, and relays: what a message means to a session is the session's to say.
  */
-import type { HttpBindings } from '@hono/node-server';
-import { type Context, Hono } from 'hono';
-import type { Session } from '../backend/session.js';
+import { Session } from '../backend/session.js';
 import type { Sessions } from '../backend/sessions.js';
 import { SECOND } from '../base/clock.js';
 import type { Caller, Randomness } from '../base/ids.js';
@@ -24,23 +22,24 @@ import {
   MODERN_VERSION,
   RESUMABLE_VERSION,
 } from '../mcp/protocol.js';
+import { type HttpExchange, isReply, type Reply } from './http-exchange.js';
 import { type AnswerForm, PostAnswer, type PostAnswerOptions } from './mcp-answers.js';
 import { Bodies } from './mcp-body.js';
 import { type Ledger, Ledgers } from './mcp-ledger.js';
 import {
-  accepted,
+  ACCEPTED,
   refuse,
   refuseInvalid,
   refuseStopping,
   refuseTooLarge,
   refuseVersion,
 } from './mcp-refusals.js';
-import { EVENT_STREAM_HEADERS, EventStream } from './mcp-stream.js';
+import { EventStream, type EventStreamOptions } from './mcp-stream.js';
 import type { Unread } from './mcp-unread.js';
 
 export interface McpDeps {
   /** Who is calling `server`, or the ready 401. Runs before method, headers and body are looked at. */
-  readonly authenticate: (c: Context, server: string) => Promise<Caller | Response>;
+  readonly authenticate: (http: HttpExchange, server: string) => Promise<Caller | Reply>;
   readonly sessions: Sessions;
   /** Names; the first is served at `/mcp`. */
   readonly servers: readonly string[];
@@ -61,8 +60,6 @@ export interface McpTiming {
   readonly lingerMs: number;
 }
 
-type McpContext = Context<{ Bindings: Partial<HttpBindings> }>;
-
 export const TIMING: McpTiming = {
   decideAfterMs: SECOND,
   pingMs: 15 * SECOND,
@@ -73,54 +70,68 @@ export const TIMING: McpTiming = {
 const MAX_BATCH = 100;
 const MAX_INITIALIZE_BYTES = 64 * 1024;
 const ALLOW = { Allow: 'GET, POST, DELETE' };
+const NO_CONTENT: Reply = { status: 204 };
+const JSON_TYPE = /^application\/json\s*(;|$)/i;
 const RETRY_SOON = { 'Retry-After': '1' };
 
-export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings> }> {
+/** Answers a request whose path names `server`, or undefined for the first. */
+export type McpEndpoint = (http: HttpExchange, server: string | undefined) => Promise<void>;
+
+export function mcpEndpoint(deps: McpDeps): McpEndpoint {
   const { authenticate, sessions, servers, maxMessageBytes, random, timing = TIMING } = deps;
-  const routes = new Hono<{ Bindings: Partial<HttpBindings> }>();
   const bodies = new Bodies(maxMessageBytes);
   const ledgers = new Ledgers({ ...timing, maxMessageBytes, random });
 
-  for (const path of ['/mcp', '/mcp/', '/mcp/:server', '/mcp/:server/']) {
-    routes.all(path, async (c: McpContext) => {
-      const server = c.req.param('server') ?? servers[0];
-      if (server === undefined || !servers.includes(server)) return refuse(404, ERRORS.unknownServer);
-      const caller = await authenticate(c, server);
-      if (caller instanceof Response) return caller;
-      switch (c.req.method) {
-        case 'POST':
-          return post(c, server, caller);
-        case 'GET':
-          return listen(c, server, caller);
-        case 'DELETE':
-          return close(c, server, caller);
-        default:
-          return refuse(405, ERRORS.wrongHttpMethod, undefined, ALLOW);
-      }
-    });
-  }
-  return routes;
+  return async (http, named) => {
+    const server = named ?? servers[0];
+    if (server === undefined || !servers.includes(server))
+      return http.reply(refuse(404, ERRORS.unknownServer));
+    const caller = await authenticate(http, server);
+    if (isReply(caller)) return http.reply(caller);
+    const reply = await answer(http, server, caller);
+    if (reply !== undefined && !http.response.destroyed) http.reply(reply);
+  };
 
-  async function post(c: McpContext, server: string, caller: Caller): Promise<Response> {
-    if (!/^application\/json\s*(;|$)/i.test(c.req.header('content-type') ?? ''))
-      return refuse(415, ERRORS.wrongType);
-    const answer = await bodies.read(c, caller.userId, async (body) => {
+  /** What is undefined is answered already, or will be. */
+  function answer(
+    http: HttpExchange,
+    server: string,
+    caller: Caller,
+  ): Promise<Reply | undefined> | Reply | undefined {
+    switch (http.request.method) {
+      case 'POST':
+        return post(http, server, caller);
+      case 'GET':
+        return listen(http, server, caller);
+      case 'DELETE':
+        return close(http, server, caller);
+      default:
+        return refuse(405, ERRORS.wrongHttpMethod, undefined, ALLOW);
+    }
+  }
+
+  function post(
+    http: HttpExchange,
+    server: string,
+    caller: Caller,
+  ): Promise<Reply | undefined> | Reply | undefined {
+    if (!JSON_TYPE.test(http.header('content-type') ?? '')) return refuse(415, ERRORS.wrongType);
+    return bodies.read(http.request, caller.userId, (body) => {
       if (body === 'too large') return refuseTooLarge(maxMessageBytes);
       if (body === 'too many') return refuse(503, ERRORS.tooManyBodies, undefined, RETRY_SOON);
       if (body === 'cut off' || !isJson(body)) return refuse(400, ERRORS.malformed);
-      return handOn(c, server, caller, body);
+      return handOn(http, server, caller, body);
     });
-    return answer instanceof Response ? answer : answer.response;
   }
 
   async function handOn(
-    c: McpContext,
+    http: HttpExchange,
     server: string,
     caller: Caller,
     body: Buffer,
-  ): Promise<PostAnswer | Response> {
+  ): Promise<Reply | undefined> {
     const batch = readBatch(body, MAX_BATCH);
-    if (batch !== undefined) return handOnBatch(c, server, caller, batch);
+    if (batch !== undefined) return handOnBatch(http, server, caller, batch);
     const message = readMessage(body);
     if (message.kind === 'invalid') return refuseInvalid(message);
     if (message.kind === 'request') {
@@ -131,19 +142,19 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
       if (message.method === 'initialize') {
         // It is kept as long as its session.
         if (body.length > MAX_INITIALIZE_BYTES) return refuseTooLarge(MAX_INITIALIZE_BYTES);
-        return initialize(c, server, caller, message);
+        return initialize(http, server, caller, message);
       }
     }
-    const session = await sessionOf(c, server, caller, message);
-    return session instanceof Response ? session : relay(c, session, [message], 'single');
+    const session = await sessionOf(http, server, caller, message);
+    return session instanceof Session ? relay(http, session, [message], 'single') : session;
   }
 
   async function handOnBatch(
-    c: McpContext,
+    http: HttpExchange,
     server: string,
     caller: Caller,
     batch: readonly (Message | Invalid)[] | Invalid,
-  ): Promise<PostAnswer | Response> {
+  ): Promise<Reply | undefined> {
     if ('kind' in batch) return refuseInvalid(batch);
     const messages = batch.filter((message) => message.kind !== 'invalid');
     if (batch.length === 0) return refuseInvalid({ why: 'an empty batch' });
@@ -152,27 +163,27 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
     if (messages.some((message) => message.kind === 'request' && message.method === 'initialize')) {
       return refuseInvalid({ why: 'initialize in a batch' });
     }
-    if (c.req.header('mcp-session-id') === undefined)
+    if (http.header('mcp-session-id') === undefined)
       return refuseInvalid({ why: 'a batch without a session' });
     await ledgers.room(caller.userId);
-    const session = await sessionOf(c, server, caller, undefined);
-    if (session instanceof Response) return session;
+    const session = await sessionOf(http, server, caller, undefined);
+    if (!(session instanceof Session)) return session;
     if (session.protocolVersion !== BATCH_VERSION) {
       return refuseInvalid({ why: `batches exist in protocol version ${BATCH_VERSION} only` });
     }
-    return relay(c, session, messages, 'batch');
+    return relay(http, session, messages, 'batch');
   }
 
   function initialize(
-    c: McpContext,
+    http: HttpExchange,
     server: string,
     caller: Caller,
     message: RequestMessage,
-  ): PostAnswer | Response {
+  ): Reply | undefined {
     if (sessions.isClosed) return refuseStopping(rawAt(message.bytes, message.id));
     const session = sessions.open(caller, server);
     let disconnect: () => void = () => undefined;
-    const answer = answerTo(c, {
+    const answer = answerTo(http, {
       expected: 1,
       form: 'single',
       ledger: () => ledgers.of(session),
@@ -182,81 +193,80 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
       headers: () => (session.state === 'closed' ? {} : { 'Mcp-Session-Id': session.id }),
     });
     disconnect = session.initialize(message, answer.exchange);
-    leaveWithClient(c, answer, disconnect);
-    return answer;
+    leaveWithClient(http, answer, disconnect);
+    return undefined;
   }
 
   function relay(
-    c: McpContext,
+    http: HttpExchange,
     session: Session,
     messages: readonly Message[],
     form: 'single' | 'batch',
-  ): PostAnswer | Response {
+  ): Reply | undefined {
     const expected = messages.filter(({ kind }) => kind === 'request').length;
     const leaves: (() => void)[] = [];
     const leave = () => {
       for (const leaveOne of leaves) leaveOne();
     };
-    const resumable = isResumable(c, session);
+    const resumable = isResumable(http, session);
     const ledger = () => ledgers.of(session);
     const answer =
       expected === 0
         ? undefined
-        : answerTo(c, { expected, form, headers: noHeaders, ledger, resumable, leave });
+        : answerTo(http, { expected, form, headers: noHeaders, ledger, resumable, leave });
     for (const message of messages) {
       if (message.kind === 'notification') session.notify(message);
       else if (message.kind === 'response') session.answer(message);
       else if (answer !== undefined) leaves.push(session.request(message, answer.exchange));
     }
-    if (answer === undefined) return accepted();
-    leaveWithClient(c, answer, leave);
-    return answer;
+    if (answer === undefined) return ACCEPTED;
+    leaveWithClient(http, answer, leave);
+    return undefined;
   }
 
-  async function listen(c: McpContext, server: string, caller: Caller): Promise<Response> {
+  async function listen(http: HttpExchange, server: string, caller: Caller): Promise<Reply | undefined> {
     // Also how a client of the HTTP+SSE transport of 2024 learns that this is not one.
-    if (c.req.header('mcp-session-id') === undefined) {
+    if (http.header('mcp-session-id') === undefined) {
       return refuse(405, ERRORS.wrongHttpMethod, undefined, { Allow: 'POST, DELETE' });
     }
-    const session = await sessionOf(c, server, caller, undefined);
-    if (session instanceof Response) return session;
+    const session = await sessionOf(http, server, caller, undefined);
+    if (!(session instanceof Session)) return session;
     const { streams, unread } = ledgers.of(session);
-    const headers = EVENT_STREAM_HEADERS;
-    if (!isResumable(c, session)) {
-      const stream = connect(c, unread, () => hangUp());
+    if (!isResumable(http, session)) {
+      const stream = connect(http, unread, () => hangUp());
       const hangUp = session.listen(stream);
-      return new Response(stream.body, { headers });
+      return undefined;
     }
-    const body = streams.get(c.req.header('last-event-id'), (first, onGone) =>
-      connect(c, unread, onGone, first),
+    const isConnected = streams.get(http.header('last-event-id'), (first, onGone) =>
+      connect(http, unread, onGone, { first }),
     );
     // In HTML's words for event streams: stop reconnecting. SDK clients do; told 405 or 404, some drop the session.
-    return body === undefined ? new Response(null, { status: 204 }) : new Response(body, { headers });
+    return isConnected ? undefined : NO_CONTENT;
   }
 
-  async function close(c: McpContext, server: string, caller: Caller): Promise<Response> {
-    const session = await sessionOf(c, server, caller, undefined);
-    if (session instanceof Response) return session;
+  async function close(http: HttpExchange, server: string, caller: Caller): Promise<Reply> {
+    const session = await sessionOf(http, server, caller, undefined);
+    if (!(session instanceof Session)) return session;
     await sessions.end(session);
-    return new Response(null, { status: 204 });
+    return NO_CONTENT;
   }
 
   /** The session the headers name, or the refusal: 400 without a name, 404 for a name that is not the caller's. */
   async function sessionOf(
-    c: McpContext,
+    http: HttpExchange,
     server: string,
     caller: Caller,
     message: Message | undefined,
-  ): Promise<Session | Response> {
+  ): Promise<Session | Reply> {
     const id = message?.kind === 'request' ? rawAt(message.bytes, message.id) : undefined;
-    const version = c.req.header('mcp-protocol-version');
-    const name = c.req.header('mcp-session-id');
+    const version = http.header('mcp-protocol-version');
+    const name = http.header('mcp-session-id');
     if (name === undefined) {
       if (version !== undefined && version >= MODERN_VERSION) return refuseVersion(version, id);
       // Some clients send it over another connection, without the id they were given.
       const isInitialized =
         message?.kind === 'notification' && message.method === 'notifications/initialized';
-      return isInitialized ? accepted() : refuse(400, ERRORS.noSession, id);
+      return isInitialized ? ACCEPTED : refuse(400, ERRORS.noSession, id);
     }
     const session = await sessions.find(name, caller, server);
     if (sessions.isClosed) return refuseStopping(id);
@@ -266,7 +276,7 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
   }
 
   function answerTo(
-    c: McpContext,
+    http: HttpExchange,
     request: Pick<PostAnswerOptions, 'expected' | 'form' | 'headers'> & {
       readonly ledger: () => Ledger;
       readonly resumable: boolean;
@@ -275,62 +285,53 @@ export function mcpRoutes(deps: McpDeps): Hono<{ Bindings: Partial<HttpBindings>
   ): PostAnswer {
     const { expected, form, headers, ledger, resumable, leave } = request;
     return new PostAnswer({
-      accept: acceptedForm(c.req.header('accept')),
+      http,
+      accept: acceptedForm(http.header('accept')),
       expected,
       form,
       headers,
       decideAfterMs: timing.decideAfterMs,
-      openStream: () => {
+      openStream: (head) => {
         const { unread, streams } = ledger();
-        if (!resumable) {
-          const stream = connect(c, unread, leave);
-          return { stream, body: stream.body };
-        }
+        if (!resumable) return connect(http, unread, leave, { headers: head });
         const stream = streams.post(leave);
-        const { body } = stream.connect((first, onGone) => connect(c, unread, onGone, first));
-        return { stream, body };
+        stream.connect((first, onGone) => connect(http, unread, onGone, { first, headers: head }));
+        return stream;
       },
       holdAnswer: (bytes) => {
         const { unread } = ledger();
-        c.env.outgoing?.setTimeout(timing.stallMs);
-        whenGone(c, () => unread.remove(bytes));
+        http.response.setTimeout(timing.stallMs);
+        http.whenGone(() => unread.remove(bytes));
         return unread.add(bytes);
       },
     });
   }
 
   function connect(
-    c: McpContext,
+    http: HttpExchange,
     unread: Unread,
     onGone: (whole: boolean) => void,
-    first?: Buffer,
+    more: Pick<EventStreamOptions, 'first' | 'headers'> = {},
   ): EventStream {
     const { pingMs, stallMs } = timing;
-    return new EventStream({ outgoing: c.env.outgoing, pingMs, stallMs, unread, onGone, first });
+    return new EventStream({ http, pingMs, stallMs, unread, onGone, ...more });
   }
 }
 
 /** Older SDKs fail at an event without data, and a client may be older than the session it was lent. */
-function isResumable(c: Context, session: Session): boolean {
+function isResumable(http: HttpExchange, session: Session): boolean {
   const agreed = session.protocolVersion ?? '';
-  const said = c.req.header('mcp-protocol-version') ?? agreed;
+  const said = http.header('mcp-protocol-version') ?? agreed;
   return LEGACY_VERSIONS.includes(agreed) && agreed >= RESUMABLE_VERSION && said >= RESUMABLE_VERSION;
 }
 
 const noHeaders = () => ({});
 
 /** An answer that is no stream has no other way to its client. */
-function leaveWithClient(c: McpContext, answer: PostAnswer, leave: () => void): void {
-  whenGone(c, () => {
+function leaveWithClient(http: HttpExchange, answer: PostAnswer, leave: () => void): void {
+  http.whenGone(() => {
     if (!answer.isStream) leave();
   });
-}
-
-/** Also when an exchange ended well: what `leave` then ends has ended. Far cheaper than an AbortSignal. */
-function whenGone(c: McpContext, leave: () => void): void {
-  // A client may have gone while we asked who it is.
-  if (c.env.outgoing?.destroyed) leave();
-  else c.env.outgoing?.once('close', leave);
 }
 
 /** Lenient, for clients that say `*`/`*`, nothing, or half of what the transport asks for. */

@@ -3,6 +3,7 @@
  * so a limit that a busy office could reach would lock everybody out. MCP traffic is bounded by its sessions instead.
  */
 
+import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context, MiddlewareHandler } from 'hono';
@@ -97,8 +98,12 @@ export function clientAddress(
   c: Context<{ Bindings: Partial<HttpBindings> }>,
   trustedProxies: BlockList,
 ): string {
-  let address = plain(c.env?.incoming?.socket.remoteAddress ?? '127.0.0.1');
-  const forwarded = (c.req.header('x-forwarded-for') ?? '').split(',').map((part) => plain(part.trim()));
+  return addressOf(c.env?.incoming?.socket.remoteAddress, c.req.header('x-forwarded-for'), trustedProxies);
+}
+
+function addressOf(remote = '127.0.0.1', forwardedFor = '', trustedProxies: BlockList): string {
+  let address = plain(remote);
+  const forwarded = forwardedFor.split(',').map((part) => plain(part.trim()));
   // From the right: each proxy appends the address it was called from.
   while (forwarded.length > 0 && isIn(trustedProxies, address)) {
     const previous = forwarded.pop();
@@ -111,6 +116,11 @@ export function clientAddress(
 /** A name for the network of whoever calls: what one caller is, before anything is known of it. */
 export function callerNetwork(c: Context, trustedProxies: BlockList): string {
   return networkOf(clientAddress(c, trustedProxies));
+}
+
+export function networkOfCaller({ headers, socket }: IncomingMessage, trustedProxies: BlockList): string {
+  const forwardedFor = headers['x-forwarded-for'];
+  return networkOf(addressOf(socket.remoteAddress, forwardedFor?.toString(), trustedProxies));
 }
 
 function plain(address: string): string {

@@ -28,21 +28,28 @@ const ROUTE_OF_PATH = new Map<string, Route>(
 );
 const STATUSES = '200 201 202 204 302 303 400 401 403 404 405 413 415 429 500 503 other'.split(' ');
 
-/** Counts each request once its status is known; what then flows is not its business. */
-export function countRequests(metrics: Metrics): MiddlewareHandler {
+/** Counts a request once its status is known; what then flows is not its business. */
+export type CountRequest = (path: string, status: number) => void;
+
+export function requestCounter(metrics: Metrics): CountRequest {
   const count = metrics.counter('fjmcp_http_requests_total', 'HTTP requests, by route and status.', {
     route: ROUTES,
     status: STATUSES,
   });
   const seen = new Map(ROUTES.map((route) => [route, new Map<number, Tally>()]));
-  return async function countRequests(c, next) {
-    await next();
-    const route = routeOf(c.req.path);
-    const { status } = c.res;
+  return (path, status) => {
+    const route = routeOf(path);
     const tallies = seen.get(route);
     const tally = tallies?.get(status) ?? count({ route, status: known(status) });
     tallies?.set(status, tally);
     tally.add();
+  };
+}
+
+export function countRequests(count: CountRequest): MiddlewareHandler {
+  return async function countRequests(c, next) {
+    await next();
+    count(c.req.path, c.res.status);
   };
 }
 

@@ -1,12 +1,13 @@
 /** The listening socket: TCP, UNIX, or the one systemd hands over; and how its connections come to a gentle end. */
 import { chmodSync, lstatSync, rmSync } from 'node:fs';
-import type { Server, ServerResponse } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { connect, Server as NetServer, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
-import { createAdaptorServer } from '@hono/node-server';
+import { getRequestListener } from '@hono/node-server';
 import type { Hono } from 'hono';
 import type { Listen } from '../base/environment.js';
 import type { NodeEnv } from './app.js';
+import type { McpGate } from './mcp-gate.js';
 
 /** Caddy keeps idle connections for 2 minutes; we must not be the first to hang up, or a request may meet a closed door. */
 const KEEP_ALIVE_MS = 150_000;
@@ -28,14 +29,23 @@ export interface HttpServer extends AsyncDisposable {
   drain(withinMs: number): Promise<void>;
 }
 
+/** Hono as Node calls it. The gate takes what is its own first. */
+export function listenerOf(app: Hono<NodeEnv>, gate: McpGate = () => false): RequestListener {
+  // The name is for requests of HTTP/1.0 without a Host, as some health checks are; otherwise they would be malformed.
+  const listener = getRequestListener(app.fetch, { hostname: 'localhost' });
+  return (request, response) => {
+    if (!gate(request, response)) void listener(request, response);
+  };
+}
+
 /** Starts to listen; rejects when the address cannot be had. */
 export async function listenHttp(
-  app: Hono<NodeEnv>,
+  listener: RequestListener,
   listen: Listen,
   { idleMs }: { readonly idleMs: number },
 ): Promise<HttpServer> {
-  // The name is for requests of HTTP/1.0 without a Host, as some health checks are; otherwise they would be malformed.
-  const server = createAdaptorServer({ fetch: app.fetch, hostname: 'localhost' }) as Server;
+  // RFC 9110 §5.3: of two Authorization headers, say, Node.js alone would take the first.
+  const server = createServer({ joinDuplicateHeaders: true }, listener);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.requestTimeout = 120_000;
   // A connection on which nothing moves: a stream pings, so what is silent this long does not read its answer.

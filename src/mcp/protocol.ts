@@ -24,6 +24,7 @@ export const ERRORS = {
   malformed: { code: -32700, message: 'Parse error: the body is not JSON in UTF-8' },
   invalid: { code: -32600, message: 'Invalid Request' },
   unknownMethod: { code: -32601, message: 'Method not found' },
+  internal: { code: -32603, message: 'Internal error' },
   wrongType: { code: -32000, message: 'Unsupported Media Type: Content-Type must be application/json' },
   tooLarge: { code: -32000, message: 'Payload Too Large' },
   tooManyBodies: { code: -32000, message: 'Too many bytes of requests at once. Try again in a moment.' },

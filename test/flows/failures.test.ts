@@ -11,7 +11,7 @@ import { Hono } from 'hono';
 import { MINUTE } from '../../src/base/clock.js';
 import { guardedFetch } from '../../src/base/fetch.js';
 import type { NodeEnv } from '../../src/http/app.js';
-import { listenHttp } from '../../src/http/server.js';
+import { listenerOf, listenHttp } from '../../src/http/server.js';
 import { openSqlite } from '../../src/store/sqlite.js';
 import { startTestBroker, type TestBroker } from '../support/broker.js';
 import { startStage } from '../support/connection.js';
@@ -205,7 +205,7 @@ test('an answer that is too large is not read to its end', async () => {
 test('a UNIX socket left behind is replaced; a living one and any other file are left alone', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'fjmcp-socket-'));
   const app = new Hono<NodeEnv>();
-  const listen = (path: string) => listenHttp(app, { kind: 'unix', path }, { idleMs: 60_000 });
+  const listen = (path: string) => listenHttp(listenerOf(app), { kind: 'unix', path }, { idleMs: 60_000 });
   const file = join(folder, 'file');
   writeFileSync(file, 'precious');
   await assert.rejects(listen(file), /no socket/);

@@ -5,8 +5,6 @@ import { test } from 'node:test';
 import type { Stream } from '../../src/backend/outbox.js';
 import { type Connect, SessionStreams } from '../../src/http/mcp-resume.js';
 import { Shelf } from '../../src/http/mcp-shelf.js';
-import { EventStream } from '../../src/http/mcp-stream.js';
-import { Unread } from '../../src/http/mcp-unread.js';
 import { until } from '../fixtures/until.js';
 
 /** Streams of a session whose clients are not there. */
@@ -16,15 +14,11 @@ function streamsOf(shelf: Shelf): SessionStreams {
 }
 
 /** Nobody reads what leaves there. */
-const nowhere: Connect = (first, onGone) =>
-  new EventStream({
-    outgoing: undefined,
-    pingMs: 60_000,
-    stallMs: 60_000,
-    unread: new Unread(1e9),
-    first,
-    onGone,
-  });
+const nowhere: Connect = () => ({ write: () => undefined, end: () => undefined });
+const gone: Connect = (first, onGone) => {
+  queueMicrotask(() => onGone(false));
+  return nowhere(first, onGone);
+};
 
 test('all sessions of a user together keep so much and no more; the oldest loses what it kept first', () => {
   const shelf = new Shelf(10_000);
@@ -33,7 +27,7 @@ test('all sessions of a user together keep so much and no more; the oldest loses
     const stream = streams.post(() => undefined);
     void stream.send(Buffer.alloc(3000, ' '));
     stream.end();
-    return () => streams.get(`${stream.name}.0`, nowhere) !== undefined;
+    return () => streams.get(`${stream.name}.0`, nowhere);
   });
   assert.deepEqual(
     answered.map((isKept) => isKept()),
@@ -68,7 +62,8 @@ test('what a standing stream could not say is kept as long as its session is the
     state: 'live',
   };
   const options = { resumeMs: 5, lingerMs: 5, shelf, random: randomBytes };
-  await new SessionStreams(session, options).get(undefined, nowhere)?.cancel();
+  new SessionStreams(session, options).get(undefined, gone);
+  await Promise.resolve();
   void standing?.send(Buffer.from('{}'));
   await until('some time', () => expiries > 3);
   assert.ok(shelf.bytes > 0);
@@ -84,7 +79,7 @@ test('a message of the largest size is kept, whatever else was', () => {
   const large = streams.post(() => undefined);
   void large.send(Buffer.alloc(9900, ' '));
   large.end();
-  assert.equal(streams.get(`${small.name}.0`, nowhere), undefined);
+  assert.equal(streams.get(`${small.name}.0`, nowhere), false);
   assert.ok(streams.get(`${large.name}.0`, nowhere));
 });
 
@@ -97,6 +92,6 @@ test('a session has a thousand streams to ask for; beyond them the oldest finish
     stream.end();
     return stream.name;
   });
-  const kept = [running.name, ...finished].filter((name) => streams.get(`${name}.0`, nowhere) !== undefined);
+  const kept = [running.name, ...finished].filter((name) => streams.get(`${name}.0`, nowhere));
   assert.deepEqual(kept, [running.name, ...finished.slice(1)]);
 });

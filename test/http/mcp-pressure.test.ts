@@ -1,11 +1,10 @@
 /** Clients that ask for much and read little, or send much at once: what is held for them stays within bounds. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
 import { connect as dial } from 'node:net';
 import { test } from 'node:test';
-import { Hono } from 'hono';
-import type { NodeEnv } from '../../src/http/app.js';
-import { originGuard } from '../../src/http/guards.js';
+import { HttpExchange } from '../../src/http/http-exchange.js';
 import { EventStream } from '../../src/http/mcp-stream.js';
 import { Unread } from '../../src/http/mcp-unread.js';
 import { listenHttp } from '../../src/http/server.js';
@@ -96,15 +95,22 @@ for (const [form, accept] of [
 
 test('what a socket has taken but not passed on counts as unread', async () => {
   const unread = new Unread(0);
-  const app = new Hono<NodeEnv>().use('/', originGuard('http://127.0.0.1', 'any')).get('/', ({ env }) => {
-    const { outgoing } = env;
-    const options = { outgoing, pingMs: 60_000, stallMs: 60_000, unread, onGone: () => undefined };
-    const stream = new EventStream(options);
-    // Both are there before the head of the answer is written.
+  const listener: RequestListener = (request, response) => {
+    const http = new HttpExchange({ request, response, path: '/', common: [], onStatus: () => undefined });
+    const stream = new EventStream({
+      http,
+      pingMs: 60_000,
+      stallMs: 60_000,
+      unread,
+      onGone: () => undefined,
+    });
     void stream.send(Buffer.alloc(12 * MIB, ' '));
-    return new Response(stream.body);
-  });
-  await using server = await listenHttp(app, { kind: 'tcp', host: '127.0.0.1', port: 0 }, { idleMs: 60_000 });
+  };
+  await using server = await listenHttp(
+    listener,
+    { kind: 'tcp', host: '127.0.0.1', port: 0 },
+    { idleMs: 60_000 },
+  );
   const socket = dial(server.port ?? 0, '127.0.0.1').pause();
   socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await until('the stream', () => unread.bytes > 12 * MIB);

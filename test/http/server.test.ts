@@ -11,7 +11,7 @@ import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { Hono } from 'hono';
 import type { NodeEnv } from '../../src/http/app.js';
-import { type HttpServer, listenHttp } from '../../src/http/server.js';
+import { type HttpServer, listenerOf, listenHttp } from '../../src/http/server.js';
 import { FIXTURES } from '../fixtures/bridge.js';
 import { until } from '../fixtures/until.js';
 
@@ -57,7 +57,7 @@ async function start(): Promise<Stage> {
       waiting.push(() => end());
       return new Response(body);
     });
-  const server = await listenHttp(app, LOOPBACK, { idleMs: 60_000 });
+  const server = await listenHttp(listenerOf(app), LOOPBACK, { idleMs: 60_000 });
   return {
     server,
     port: server.port ?? 0,

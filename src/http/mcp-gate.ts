@@ -1,0 +1,56 @@
+/**
+ * What every request to an MCP endpoint meets first: the path, the Host, the Origin; and what is on every answer. The same
+ * rules as `app.ts` has for all other routes, without what lies between them and Node's own request.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Randomness, randomId } from '../base/ids.js';
+import { describeError, type Log } from '../base/log.js';
+import { ERRORS, errorAnswer } from '../mcp/protocol.js';
+import { commonHeaders, FOREIGN_HOST, FOREIGN_ORIGIN, hostRule, type OriginRule } from './guards.js';
+import { HttpExchange, jsonReply } from './http-exchange.js';
+import type { McpEndpoint } from './mcp.js';
+import type { CountRequest } from './request-metrics.js';
+
+export interface McpGateDeps {
+  readonly publicUrl: string;
+  readonly origins: OriginRule;
+  readonly endpoint: McpEndpoint;
+  readonly count: CountRequest;
+  readonly random: Randomness;
+  readonly log: Log;
+}
+
+/** False when the request is for somebody else; a preflight is, too. */
+export type McpGate = (request: IncomingMessage, response: ServerResponse) => boolean;
+
+const PATH = /^(\/mcp(?:\/([^/?]*))?\/?)(?:\?|$)/;
+
+export function mcpGate({ publicUrl, origins, endpoint, count, random, log }: McpGateDeps): McpGate {
+  const isOurs = hostRule(publicUrl);
+  const commonTo = (origin: string | undefined) =>
+    Object.entries({ ...commonHeaders(publicUrl), ...origins.headers(origin) }).flat();
+  const commonToPrograms = commonTo(undefined);
+
+  return (request, response) => {
+    const { url = '', method, headers } = request;
+    const [, path, server] = PATH.exec(url) ?? [];
+    if (path === undefined || method === 'OPTIONS') return false;
+    const { origin } = headers;
+    const common = origin === undefined ? commonToPrograms : commonTo(origin);
+    const onStatus = (status: number) => count(path, status);
+    const http = new HttpExchange({ request, response, path, common, onStatus });
+    if (!isOurs(headers.host)) http.reply(jsonReply(403, FOREIGN_HOST));
+    else if (origin !== undefined && !origins.accepts(origin)) http.reply(jsonReply(403, FOREIGN_ORIGIN));
+    else endpoint(http, server || undefined).catch((error: unknown) => fail(http, error));
+    return true;
+  };
+
+  /** What broke is the operator's to know; the caller gets an id to quote. */
+  function fail(http: HttpExchange, error: unknown): void {
+    const incident = randomId<string>(random, 'in_');
+    log.error('request.failed', { incident, path: http.path, error: describeError(error) });
+    if (http.response.headersSent) return void http.response.destroy();
+    const { code, message } = ERRORS.internal;
+    http.reply(jsonReply(500, errorAnswer(undefined, { code, message: `${message} (${incident})` })));
+  }
+}
