@@ -106,11 +106,12 @@ export class Sessions implements AsyncDisposable {
   }
 
   /** A session is its owner's: same user, same grant, same server. To anybody else it does not exist. */
-  async find(id: string, caller: Caller, server: string): Promise<Session | undefined> {
-    const session = this.#sessions.get(id) ?? (await this.#load(id));
-    if (session === undefined || session.server !== server || session.state === 'closed') return undefined;
-    const { userId, grantId } = session.caller;
-    return userId === caller.userId && grantId === caller.grantId ? session : undefined;
+  find(id: string, caller: Caller, server: string): Session | undefined | Promise<Session | undefined> {
+    const known = this.#sessions.get(id);
+    if (known !== undefined) return isFor(known, caller, server) ? known : undefined;
+    return this.#load(id).then((session) =>
+      session !== undefined && isFor(session, caller, server) ? session : undefined,
+    );
   }
 
   /** The client is done with it. */
@@ -309,4 +310,12 @@ export class Sessions implements AsyncDisposable {
       log[level](event, { ...context, ...fields });
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
   }
+}
+
+function isFor(
+  { caller: { userId, grantId }, server, state }: Session,
+  caller: Caller,
+  asked: string,
+): boolean {
+  return server === asked && state !== 'closed' && userId === caller.userId && grantId === caller.grantId;
 }

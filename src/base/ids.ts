@@ -2,7 +2,7 @@
  * Identifiers and hashes. Every id is branded, and its prefix tells its kind in a log;
  * every secret we mint is 256 bits from the injected randomness, and only its SHA-256 is ever stored.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, hash, timingSafeEqual } from 'node:crypto';
 
 declare const brand: unique symbol;
 export type Brand<T, Name extends string> = T & { readonly [brand]: Name };
@@ -34,7 +34,7 @@ export function randomId<Id extends string>(random: Randomness, prefix: string):
 }
 
 export function sha256(text: string): Sha256 {
-  return createHash('sha256').update(text).digest('hex') as Sha256;
+  return hash('sha256', text, 'hex') as Sha256;
 }
 
 /** Compares two texts in constant time; differing lengths cost the same, because hashes are compared. */

@@ -3,49 +3,51 @@
  * Request and Response would take more of the processor than all that the relay does (docs/performance.md).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { CountRequest } from './request-metrics.js';
 
 /** A short body leaves in one write with its head. */
 const SHORT_BYTES = 16 * 1024;
 
+export type Headers = Readonly<Record<string, string>>;
+
 /** A whole answer. */
 export interface Reply {
   readonly status: number;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: Headers;
   readonly body?: Buffer;
 }
 
 export const isReply = (value: object): value is Reply => 'status' in value;
 
-export function jsonReply(status: number, body: Buffer | object, headers: Reply['headers'] = {}): Reply {
+const JSON_HEADERS: Headers = { 'Content-Type': 'application/json' };
+
+export function jsonReply(status: number, body: Buffer | object, headers?: Headers): Reply {
   return {
     status,
-    headers: { 'Content-Type': 'application/json', ...headers },
+    headers: headers === undefined ? JSON_HEADERS : { ...JSON_HEADERS, ...headers },
     body: Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body)),
   };
 }
 
-export interface HttpExchangeOptions {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  /** Without its query, as the client typed it. */
-  readonly path: string;
-  /** Headers of every answer: names and values in turn. */
-  readonly common: readonly string[];
-  /** Called once, when the answer begins. */
-  readonly onStatus: (status: number) => void;
+/** What all exchanges have in common. */
+export interface HttpFrame {
+  /** Names and values in turn. */
+  readonly headers: readonly string[];
+  readonly count: CountRequest;
 }
 
 export class HttpExchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
+  /** Without its query, as the client typed it. */
   readonly path: string;
-  readonly #options: HttpExchangeOptions;
+  readonly #frame: HttpFrame;
 
-  constructor(options: HttpExchangeOptions) {
-    this.request = options.request;
-    this.response = options.response;
-    this.path = options.path;
-    this.#options = options;
+  constructor(request: IncomingMessage, response: ServerResponse, path: string, frame: HttpFrame) {
+    this.request = request;
+    this.response = response;
+    this.path = path;
+    this.#frame = frame;
   }
 
   /** `name` in lower case. A header that came twice is one list (RFC 9110 §5.3). */
@@ -55,22 +57,19 @@ export class HttpExchange {
   }
 
   /** The head of an answer whose body the caller writes. */
-  begin(status: number, headers: Readonly<Record<string, string>>): void {
-    const all = [...this.#options.common];
-    for (const [name, value] of Object.entries(headers)) all.push(name, value);
-    this.#options.onStatus(status);
+  begin(status: number, headers: Headers, length?: number): void {
+    const all = this.#frame.headers.slice();
+    for (const name in headers) all.push(name, headers[name] ?? '');
+    if (length !== undefined) all.push('Content-Length', `${length}`);
+    this.#frame.count(this.path, status);
     this.response.writeHead(status, all);
   }
 
   reply({ status, headers = {}, body }: Reply): void {
-    if (body === undefined) {
-      // RFC 9110 §8.6: a 204 has no length.
-      this.begin(status, status === 204 ? headers : { ...headers, 'Content-Length': '0' });
-      this.response.end();
-      return;
-    }
-    this.begin(status, { ...headers, 'Content-Length': `${body.length}` });
-    if (body.length < SHORT_BYTES) this.response.end(body.toString('latin1'), 'latin1');
+    // RFC 9110 §8.6: a 204 has no length.
+    this.begin(status, headers, status === 204 ? undefined : (body?.length ?? 0));
+    if (body === undefined) this.response.end();
+    else if (body.length < SHORT_BYTES) this.response.end(body.toString('latin1'), 'latin1');
     else this.response.end(body);
   }
 
@@ -78,6 +77,6 @@ export class HttpExchange {
   whenGone(leave: () => void): void {
     // A client may have gone while we asked who it is.
     if (this.response.destroyed) leave();
-    else this.response.once('close', leave);
+    else this.response.on('close', leave);
   }
 }

@@ -4,25 +4,29 @@
  */
 import type { Drain, Exchange } from '../backend/calls.js';
 import type { Stream } from '../backend/outbox.js';
-import { type HttpExchange, jsonReply } from './http-exchange.js';
+import type { Session } from '../backend/session.js';
+import { type Headers, type HttpExchange, jsonReply } from './http-exchange.js';
 import { ACCEPTED } from './mcp-refusals.js';
 
 /** What the client accepts. */
 export type AnswerForm = 'either' | 'json' | 'stream';
 
+/** What the answers of one endpoint have in common. */
+export interface PostAnswerDesk {
+  readonly decideAfterMs: number;
+  openStream(answer: PostAnswer): Stream;
+  /** Counts a long JSON answer until its client has read it. */
+  hold(answer: PostAnswer, bytes: number): Drain;
+}
+
 export interface PostAnswerOptions {
   readonly http: HttpExchange;
+  readonly session: Session;
   readonly accept: AnswerForm;
   /** How many requests were posted. */
   readonly expected: number;
   /** MCP 2025-03-26: a batch is answered by an array. */
   readonly form: 'single' | 'batch';
-  readonly decideAfterMs: number;
-  readonly openStream: (headers: Readonly<Record<string, string>>) => Stream;
-  /** Counts a long JSON answer until its client has read it. */
-  readonly holdAnswer: (bytes: number) => Drain;
-  /** Read when the answer begins. */
-  readonly headers: () => Readonly<Record<string, string>>;
 }
 
 /** What fits into what the system buffers for a connection is not counted. */
@@ -34,34 +38,49 @@ type State =
   | { readonly is: 'streaming'; readonly stream: Stream }
   | { readonly is: 'done' };
 
-export class PostAnswer {
-  /** For each of the requests. */
-  readonly exchange: Exchange;
+/** It is the exchange of each of the requests. */
+export class PostAnswer implements Exchange {
+  readonly http: HttpExchange;
+  readonly session: Session;
+  readonly streams: boolean;
+  /** What its client's going away means, once that is known. */
+  leave: () => void = () => undefined;
+  isResumable: boolean = true;
+  /** Read when the answer begins. */
+  headers: () => Headers = noHeaders;
+  readonly #desk: PostAnswerDesk;
   readonly #options: PostAnswerOptions;
   #state: State;
   #expected: number;
-  #retryAfter: Readonly<Record<string, string>> = {};
-  #isStream = false;
+  #wasStream: boolean = false;
+  #retryAfter: Headers | undefined;
 
-  constructor(options: PostAnswerOptions) {
+  constructor(desk: PostAnswerDesk, options: PostAnswerOptions) {
+    const { http, session, accept, expected } = options;
+    this.http = http;
+    this.session = session;
+    this.streams = accept !== 'json';
+    this.#desk = desk;
     this.#options = options;
-    this.#expected = options.expected;
-    this.exchange = {
-      streams: options.accept !== 'json',
-      send: (message) => this.#stream()?.send(message),
-      end: (answer, retryAfterSeconds) => this.#end(answer, retryAfterSeconds),
-    };
-    const waitMs = options.accept === 'stream' ? 0 : options.decideAfterMs;
-    const timer = this.exchange.streams ? setTimeout(() => this.#stream(), waitMs) : undefined;
+    this.#expected = expected;
+    const waitMs = accept === 'stream' ? 0 : desk.decideAfterMs;
+    const timer = this.streams ? setTimeout(decide, waitMs, this) : undefined;
     this.#state = { is: 'undecided', answers: [], timer };
   }
 
-  /** Whether it became a stream, which hears itself when its connection goes. */
-  get isStream(): boolean {
-    return this.#isStream;
+  /** From now on the client's leaving is heard: of an answer that is no stream, which hears it by itself. */
+  leaveWithClient(leave: () => void): void {
+    this.leave = leave;
+    this.http.whenGone(() => {
+      if (!this.#wasStream) leave();
+    });
   }
 
-  #end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain {
+  send(message: Buffer): Drain {
+    return this.stream()?.send(message);
+  }
+
+  end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain {
     this.#expected -= 1;
     if (retryAfterSeconds !== undefined) this.#retryAfter = { 'Retry-After': `${retryAfterSeconds}` };
     if (this.#state.is === 'undecided' && this.#options.accept !== 'stream') {
@@ -69,10 +88,10 @@ export class PostAnswer {
       if (answer !== undefined) answers.push(answer);
       if (this.#expected === 0) return this.#answer(answers);
       // More is not collected for one array, whatever the client accepts.
-      if (answers.length > 1 && totalOf(answers) > MAX_COLLECTED_BYTES) this.#stream();
+      if (answers.length > 1 && totalOf(answers) > MAX_COLLECTED_BYTES) this.stream();
       return undefined;
     }
-    const stream = this.#stream();
+    const stream = this.stream();
     const drain = answer && stream?.send(answer);
     if (this.#expected === 0) this.#close();
     return drain;
@@ -80,32 +99,33 @@ export class PostAnswer {
 
   #answer(answers: readonly Buffer[]): Drain {
     const [first] = answers;
-    if (first === undefined && this.exchange.streams) {
+    if (first === undefined && this.streams) {
       // Cancelled: there is no answer, and an event stream is the form that can end without one.
-      this.#stream();
+      this.stream();
       this.#close();
       return undefined;
     }
     const body = this.#options.form === 'batch' ? asArray(answers) : first;
     this.#finish();
-    const { http, headers, holdAnswer } = this.#options;
+    const { http } = this;
     if (http.response.destroyed) return undefined;
     if (body === undefined) {
       http.reply(ACCEPTED);
       return undefined;
     }
-    http.reply(jsonReply(200, body, { ...headers(), ...this.#retryAfter }));
-    return body.length < SHORT_BYTES ? undefined : holdAnswer(body.length);
+    const isPlain = this.headers === noHeaders && this.#retryAfter === undefined;
+    http.reply(jsonReply(200, body, isPlain ? undefined : { ...this.headers(), ...this.#retryAfter }));
+    return body.length < SHORT_BYTES ? undefined : this.#desk.hold(this, body.length);
   }
 
   /** The stream, opened if the form was still open; what was answered meanwhile goes first. */
-  #stream(): Stream | undefined {
+  stream(): Stream | undefined {
     if (this.#state.is === 'streaming') return this.#state.stream;
     if (this.#state.is === 'done') return undefined;
     const { answers, timer } = this.#state;
     clearTimeout(timer);
-    const stream = this.#options.openStream(this.#options.headers());
-    this.#isStream = true;
+    const stream = this.#desk.openStream(this);
+    this.#wasStream = true;
     this.#state = { is: 'streaming', stream };
     for (const answer of answers) void stream.send(answer);
     return stream;
@@ -120,6 +140,12 @@ export class PostAnswer {
     if (this.#state.is === 'undecided') clearTimeout(this.#state.timer);
     this.#state = { is: 'done' };
   }
+}
+
+const noHeaders = (): Headers => ({});
+
+function decide(answer: PostAnswer): void {
+  answer.stream();
 }
 
 const totalOf = (answers: readonly Buffer[]): number => answers.reduce((sum, { length }) => sum + length, 0);

@@ -59,8 +59,8 @@ export class Bodies {
         resolve(tooMuch);
       };
       request.on('data', hear);
-      request.once('end', () => resolve(joined(chunks)));
-      request.once('close', () => resolve('cut off'));
+      request.on('end', () => resolve(joined(chunks)));
+      request.on('close', () => resolve('cut off'));
     });
   }
 

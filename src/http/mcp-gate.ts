@@ -7,7 +7,7 @@ import { type Randomness, randomId } from '../base/ids.js';
 import { describeError, type Log } from '../base/log.js';
 import { ERRORS, errorAnswer } from '../mcp/protocol.js';
 import { commonHeaders, FOREIGN_HOST, FOREIGN_ORIGIN, hostRule, type OriginRule } from './guards.js';
-import { HttpExchange, jsonReply } from './http-exchange.js';
+import { HttpExchange, type HttpFrame, jsonReply } from './http-exchange.js';
 import type { McpEndpoint } from './mcp.js';
 import type { CountRequest } from './request-metrics.js';
 
@@ -27,18 +27,19 @@ const PATH = /^(\/mcp(?:\/([^/?]*))?\/?)(?:\?|$)/;
 
 export function mcpGate({ publicUrl, origins, endpoint, count, random, log }: McpGateDeps): McpGate {
   const isOurs = hostRule(publicUrl);
-  const commonTo = (origin: string | undefined) =>
-    Object.entries({ ...commonHeaders(publicUrl), ...origins.headers(origin) }).flat();
-  const commonToPrograms = commonTo(undefined);
+  const common = Object.entries(commonHeaders(publicUrl)).flat();
+  const frame: HttpFrame = { headers: common, count };
+  const frameFor = (origin: string): HttpFrame => ({
+    headers: [...common, ...Object.entries(origins.headers(origin)).flat()],
+    count,
+  });
 
   return (request, response) => {
     const { url = '', method, headers } = request;
     const [, path, server] = PATH.exec(url) ?? [];
     if (path === undefined || method === 'OPTIONS') return false;
     const { origin } = headers;
-    const common = origin === undefined ? commonToPrograms : commonTo(origin);
-    const onStatus = (status: number) => count(path, status);
-    const http = new HttpExchange({ request, response, path, common, onStatus });
+    const http = new HttpExchange(request, response, path, origin === undefined ? frame : frameFor(origin));
     if (!isOurs(headers.host)) http.reply(jsonReply(403, FOREIGN_HOST));
     else if (origin !== undefined && !origins.accepts(origin)) http.reply(jsonReply(403, FOREIGN_ORIGIN));
     else endpoint(http, server || undefined).catch((error: unknown) => fail(http, error));

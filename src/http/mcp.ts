@@ -23,9 +23,9 @@ import {
   RESUMABLE_VERSION,
 } from '../mcp/protocol.js';
 import { type HttpExchange, isReply, type Reply } from './http-exchange.js';
-import { type AnswerForm, PostAnswer, type PostAnswerOptions } from './mcp-answers.js';
+import { type AnswerForm, PostAnswer, type PostAnswerDesk } from './mcp-answers.js';
 import { Bodies } from './mcp-body.js';
-import { type Ledger, Ledgers } from './mcp-ledger.js';
+import { Ledgers } from './mcp-ledger.js';
 import {
   ACCEPTED,
   refuse,
@@ -71,6 +71,7 @@ const MAX_BATCH = 100;
 const MAX_INITIALIZE_BYTES = 64 * 1024;
 const ALLOW = { Allow: 'GET, POST, DELETE' };
 const NO_CONTENT: Reply = { status: 204 };
+const USUAL_ACCEPT = 'application/json, text/event-stream';
 const JSON_TYPE = /^application\/json\s*(;|$)/i;
 const RETRY_SOON = { 'Retry-After': '1' };
 
@@ -81,6 +82,26 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
   const { authenticate, sessions, servers, maxMessageBytes, random, timing = TIMING } = deps;
   const bodies = new Bodies(maxMessageBytes);
   const ledgers = new Ledgers({ ...timing, maxMessageBytes, random });
+  const desk: PostAnswerDesk = {
+    decideAfterMs: timing.decideAfterMs,
+    openStream: (answer) => {
+      const { http, session } = answer;
+      const { unread, streams } = ledgers.of(session);
+      const headers = answer.headers();
+      const leave = () => answer.leave();
+      if (!answer.isResumable || !isResumable(http, session))
+        return connect(http, unread, leave, { headers });
+      const stream = streams.post(leave);
+      stream.connect((first, onGone) => connect(http, unread, onGone, { first, headers }));
+      return stream;
+    },
+    hold: ({ http, session }, bytes) => {
+      const { unread } = ledgers.of(session);
+      http.response.setTimeout(timing.stallMs);
+      http.whenGone(() => unread.remove(bytes));
+      return unread.add(bytes);
+    },
+  };
 
   return async (http, named) => {
     const server = named ?? servers[0];
@@ -138,7 +159,8 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
       const id = rawAt(body, message.id);
       // The probe of a modern client. It must cost no child: some servers exit at a request before initialize.
       if (message.method === 'server/discover') return refuse(404, ERRORS.unknownMethod, id);
-      await ledgers.room(caller.userId);
+      const room = ledgers.room(caller.userId);
+      if (room !== undefined) await room;
       if (message.method === 'initialize') {
         // It is kept as long as its session.
         if (body.length > MAX_INITIALIZE_BYTES) return refuseTooLarge(MAX_INITIALIZE_BYTES);
@@ -182,18 +204,17 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
   ): Reply | undefined {
     if (sessions.isClosed) return refuseStopping(rawAt(message.bytes, message.id));
     const session = sessions.open(caller, server);
-    let disconnect: () => void = () => undefined;
-    const answer = answerTo(http, {
+    const answer = new PostAnswer(desk, {
+      http,
+      session,
+      accept: accepted(http),
       expected: 1,
       form: 'single',
-      ledger: () => ledgers.of(session),
-      // Which version it will be is not known yet.
-      resumable: false,
-      leave: () => disconnect(),
-      headers: () => (session.state === 'closed' ? {} : { 'Mcp-Session-Id': session.id }),
     });
-    disconnect = session.initialize(message, answer.exchange);
-    leaveWithClient(http, answer, disconnect);
+    // The client does not know yet which version it will be.
+    answer.isResumable = false;
+    answer.headers = () => (session.state === 'closed' ? {} : { 'Mcp-Session-Id': session.id });
+    answer.leaveWithClient(session.initialize(message, answer));
     return undefined;
   }
 
@@ -204,23 +225,20 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     form: 'single' | 'batch',
   ): Reply | undefined {
     const expected = messages.filter(({ kind }) => kind === 'request').length;
-    const leaves: (() => void)[] = [];
-    const leave = () => {
-      for (const leaveOne of leaves) leaveOne();
-    };
-    const resumable = isResumable(http, session);
-    const ledger = () => ledgers.of(session);
     const answer =
       expected === 0
         ? undefined
-        : answerTo(http, { expected, form, headers: noHeaders, ledger, resumable, leave });
+        : new PostAnswer(desk, { http, session, accept: accepted(http), expected, form });
+    const leaves: (() => void)[] = [];
     for (const message of messages) {
       if (message.kind === 'notification') session.notify(message);
       else if (message.kind === 'response') session.answer(message);
-      else if (answer !== undefined) leaves.push(session.request(message, answer.exchange));
+      else if (answer !== undefined) leaves.push(session.request(message, answer));
     }
     if (answer === undefined) return ACCEPTED;
-    leaveWithClient(http, answer, leave);
+    answer.leaveWithClient(() => {
+      for (const leave of leaves) leave();
+    });
     return undefined;
   }
 
@@ -268,43 +286,12 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
         message?.kind === 'notification' && message.method === 'notifications/initialized';
       return isInitialized ? ACCEPTED : refuse(400, ERRORS.noSession, id);
     }
-    const session = await sessions.find(name, caller, server);
+    const found = sessions.find(name, caller, server);
+    const session = found instanceof Promise ? await found : found;
     if (sessions.isClosed) return refuseStopping(id);
     if (session === undefined) return refuse(404, ERRORS.unknownSession, id);
     if (version !== undefined && !LEGACY_VERSIONS.includes(version)) return refuseVersion(version, id);
     return session;
-  }
-
-  function answerTo(
-    http: HttpExchange,
-    request: Pick<PostAnswerOptions, 'expected' | 'form' | 'headers'> & {
-      readonly ledger: () => Ledger;
-      readonly resumable: boolean;
-      readonly leave: () => void;
-    },
-  ): PostAnswer {
-    const { expected, form, headers, ledger, resumable, leave } = request;
-    return new PostAnswer({
-      http,
-      accept: acceptedForm(http.header('accept')),
-      expected,
-      form,
-      headers,
-      decideAfterMs: timing.decideAfterMs,
-      openStream: (head) => {
-        const { unread, streams } = ledger();
-        if (!resumable) return connect(http, unread, leave, { headers: head });
-        const stream = streams.post(leave);
-        stream.connect((first, onGone) => connect(http, unread, onGone, { first, headers: head }));
-        return stream;
-      },
-      holdAnswer: (bytes) => {
-        const { unread } = ledger();
-        http.response.setTimeout(timing.stallMs);
-        http.whenGone(() => unread.remove(bytes));
-        return unread.add(bytes);
-      },
-    });
   }
 
   function connect(
@@ -325,19 +312,12 @@ function isResumable(http: HttpExchange, session: Session): boolean {
   return LEGACY_VERSIONS.includes(agreed) && agreed >= RESUMABLE_VERSION && said >= RESUMABLE_VERSION;
 }
 
-const noHeaders = () => ({});
-
-/** An answer that is no stream has no other way to its client. */
-function leaveWithClient(http: HttpExchange, answer: PostAnswer, leave: () => void): void {
-  http.whenGone(() => {
-    if (!answer.isStream) leave();
-  });
-}
-
 /** Lenient, for clients that say `*`/`*`, nothing, or half of what the transport asks for. */
-function acceptedForm(accept: string | undefined): AnswerForm {
-  const json = accept === undefined || /application\/(json|\*)|\*\/\*/i.test(accept);
-  const stream = accept === undefined || /text\/(event-stream|\*)|\*\/\*/i.test(accept);
+function accepted(http: HttpExchange): AnswerForm {
+  const accept = http.header('accept');
+  if (accept === undefined || accept === USUAL_ACCEPT) return 'either';
+  const json = /application\/(json|\*)|\*\/\*/i.test(accept);
+  const stream = /text\/(event-stream|\*)|\*\/\*/i.test(accept);
   if (json === stream) return 'either';
   return json ? 'json' : 'stream';
 }

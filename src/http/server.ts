@@ -86,10 +86,14 @@ class Drainer {
       this.#connections.add(socket);
       socket.once('close', () => this.#connections.delete(socket));
     });
+    const answers = this.#answers;
+    function forget(this: ServerResponse): void {
+      answers.delete(this);
+    }
     // Before the one that answers.
     server.prependListener('request', (_request, response) => {
-      this.#answers.add(response);
-      response.once('close', () => this.#answers.delete(response));
+      answers.add(response);
+      response.on('close', forget);
       if (this.#state === 'draining') response.setHeader('Connection', 'close');
     });
   }

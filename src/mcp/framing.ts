@@ -29,8 +29,12 @@ export class LineSplitter {
   push(chunk: Buffer): void {
     let from = 0;
     for (let at = chunk.indexOf(LF); at !== -1; at = chunk.indexOf(LF, from)) {
-      this.#hold(chunk, from, at);
-      this.#finish();
+      if (this.#held === 0 && this.#mode === 'collecting' && at - from <= this.#maxBytes) {
+        this.#emit(chunk.subarray(from, at));
+      } else {
+        this.#hold(chunk, from, at);
+        this.#finish();
+      }
       from = at + 1;
     }
     this.#hold(chunk, from, chunk.length);
@@ -59,7 +63,11 @@ export class LineSplitter {
     const line = parts.length === 1 && first !== undefined ? first : Buffer.concat(parts);
     const mode = this.#mode;
     this.#reset('collecting');
-    if (mode === 'collecting') this.#events.line(line.at(-1) === CR ? line.subarray(0, -1) : line);
+    if (mode === 'collecting') this.#emit(line);
+  }
+
+  #emit(line: Buffer): void {
+    this.#events.line(line[line.length - 1] === CR ? line.subarray(0, -1) : line);
   }
 
   #join(): void {

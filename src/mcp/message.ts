@@ -54,6 +54,8 @@ export interface Invalid {
   readonly why: string;
 }
 
+const LF = 0x0a;
+const CR = 0x0d;
 const TOP = ['jsonrpc', 'id', 'method', 'params', 'result', 'error'] as const;
 const SUBJECTS: ReadonlyMap<string, 'progressToken' | 'requestId'> = new Map([
   ['notifications/progress', 'progressToken'],
@@ -132,15 +134,15 @@ export interface Edit {
 /** The line a stdio server reads: one line, whatever white space stood between the tokens. */
 export function lineOf(bytes: Buffer, edits: readonly Edit[] = []): Buffer {
   const line = splice(bytes, edits, '\n');
-  blankBreaks(line.subarray(0, -1));
+  blankBreaks(line);
+  line[line.length - 1] = LF;
   return line;
 }
 
 /** Overwrites line breaks, which can only be white space in valid JSON. A lone CR ends a line too (Python, SSE). */
 export function blankBreaks(bytes: Buffer): void {
-  for (const lineBreak of [0x0a, 0x0d]) {
-    for (let i = bytes.indexOf(lineBreak); i !== -1; i = bytes.indexOf(lineBreak, i + 1)) bytes[i] = 0x20;
-  }
+  for (let i = bytes.indexOf(LF); i !== -1; i = bytes.indexOf(LF, i + 1)) bytes[i] = 0x20;
+  for (let i = bytes.indexOf(CR); i !== -1; i = bytes.indexOf(CR, i + 1)) bytes[i] = 0x20;
 }
 
 const FAULTS: Readonly<Record<ScanFault, string>> = {

@@ -49,8 +49,7 @@ export function membersOf<Name extends string>(
     const start = skipSpace(bytes, colon + 1);
     const end = endOfValue(bytes, start);
     if (end === -1) return 'malformed';
-    const key = { start: i, end: keyEnd };
-    const name = names.find((known) => isTextAt(bytes, key, known));
+    const name = nameAt(bytes, { start: i, end: keyEnd }, names);
     if (name !== undefined) {
       if (members[name] !== undefined) return 'duplicate';
       members[name] = { start, end };
@@ -101,13 +100,21 @@ export function textAt(bytes: Buffer, span: Span): string | undefined {
   }
 }
 
+/** Which of `names` the string at `key` is. */
+function nameAt<Name extends string>(bytes: Buffer, key: Span, names: readonly Name[]): Name | undefined {
+  for (const name of names) if (isPlainTextAt(bytes, key, name)) return name;
+  if (key.end - key.start > LONGEST_NAME || !hasEscape(bytes, key)) return undefined;
+  const text = textAt(bytes, key);
+  return names.find((name) => name === text);
+}
+
 /** Whether the string at `span` is `text`, without making a string of it where nothing is escaped. */
 export function isTextAt(bytes: Buffer, span: Span, text: string): boolean {
-  const { start, end } = span;
-  if (end - start !== text.length + 2) {
-    return end - start <= LONGEST_NAME && hasEscape(bytes, span) && textAt(bytes, span) === text;
-  }
-  if (bytes[start] !== QUOTE) return false;
+  return nameAt(bytes, span, [text]) !== undefined;
+}
+
+function isPlainTextAt(bytes: Buffer, { start, end }: Span, text: string): boolean {
+  if (end - start !== text.length + 2 || bytes[start] !== QUOTE) return false;
   for (let i = 0; i < text.length; i += 1) if (bytes[start + 1 + i] !== text.charCodeAt(i)) return false;
   return true;
 }
