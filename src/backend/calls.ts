@@ -12,6 +12,7 @@ import {
   splice,
 } from '../mcp/message.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+import { InFlight } from './in-flight.js';
 import type { Life } from './lives.js';
 import type { CallOutcome } from './observer.js';
 
@@ -51,9 +52,8 @@ interface Call {
 export const MAX_EXTENSION = 12;
 
 export class Calls {
-  readonly #calls = new Map<number, Call>();
+  readonly #calls = new InFlight<Call>();
   readonly #ended: (outcome: CallOutcome, exchange: Exchange) => void;
-  #lastKey = 0;
   /** Looked for again when its call has ended: children talk more than calls end. */
   #newestStreaming: { readonly key: number; readonly exchange: Exchange } | 'none' | 'unknown' = 'none';
 
@@ -73,10 +73,8 @@ export class Calls {
     now: number,
     requestMs: number,
   ): { key: number; line: Buffer } {
-    this.#lastKey += 1;
-    const key = this.#lastKey;
     const { bytes, id, token } = message;
-    this.#calls.set(key, {
+    const key = this.#calls.add({
       life,
       id: rawAt(bytes, id),
       token: token && rawAt(bytes, token),
@@ -97,7 +95,7 @@ export class Calls {
 
   /** Whether this child owes any answer. */
   owes(life: Life): boolean {
-    for (const call of this.#calls.values()) if (call.life === life) return true;
+    for (const [, call] of this.#calls.entries()) if (call.life === life) return true;
     return false;
   }
 
@@ -121,7 +119,10 @@ export class Calls {
 
   /** The key of the one call with this client id. Several may carry it; then nobody knows which one is meant. */
   find(id: RawJson): number | undefined {
-    const keys = [...this.#calls].filter(([, call]) => call.id === id).map(([key]) => key);
+    const keys = this.#calls
+      .entries()
+      .filter(([, call]) => call.id === id)
+      .map(([key]) => key);
     return keys.length === 1 ? keys[0] : undefined;
   }
 
@@ -136,12 +137,14 @@ export class Calls {
 
   /** The child is gone: what it owed is owed by us. */
   dropLife(life: Life, error: RpcError): void {
-    for (const [key, call] of [...this.#calls]) if (call.life === life) this.drop(key, 'bridge_error', error);
+    for (const [key, call] of this.#calls.entries())
+      if (call.life === life) this.drop(key, 'bridge_error', error);
   }
 
   /** `atLast`: it used up its extensions too. */
   overdue(now: number): { readonly key: number; readonly atLast: boolean }[] {
-    return [...this.#calls]
+    return this.#calls
+      .entries()
       .filter(([, { deadline }]) => deadline <= now)
       .map(([key, { lastDeadline }]) => ({ key, atLast: lastDeadline <= now }));
   }
@@ -149,14 +152,14 @@ export class Calls {
   newestStreaming(): Exchange | undefined {
     if (this.#newestStreaming === 'unknown') {
       this.#newestStreaming = 'none';
-      for (const [key, { exchange }] of this.#calls)
+      for (const [key, { exchange }] of this.#calls.entries())
         if (exchange.streams) this.#newestStreaming = { key, exchange };
     }
     return this.#newestStreaming === 'none' ? undefined : this.#newestStreaming.exchange;
   }
 
   #remove(key: number): void {
-    this.#calls.delete(key);
+    this.#calls.remove(key);
     if (typeof this.#newestStreaming === 'object' && this.#newestStreaming.key === key)
       this.#newestStreaming = 'unknown';
   }

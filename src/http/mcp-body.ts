@@ -10,6 +10,7 @@ export type BodyFault = 'too large' | 'too many' | 'cut off';
 
 export class Bodies {
   readonly #maxBytes: number;
+  /** As many as have come since the start. */
   readonly #held = new Map<UserId, number>();
 
   constructor(maxBytes: number) {
@@ -67,8 +68,7 @@ export class Bodies {
   /** What the user has under way then. */
   #add(user: UserId, bytes: number): number {
     const held = (this.#held.get(user) ?? 0) + bytes;
-    if (held === 0) this.#held.delete(user);
-    else this.#held.set(user, held);
+    this.#held.set(user, held);
     return held;
   }
 }

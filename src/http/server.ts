@@ -75,24 +75,25 @@ export async function listenHttp(
 /** Knows the connections and what is being answered on them, for the end. */
 class Drainer {
   readonly #server: Server;
-  readonly #connections = new Set<Socket>();
-  readonly #answers = new Set<ServerResponse>();
+  /** With what is being answered on it, the last where a client sent several requests at once. */
+  readonly #connections = new Map<Socket, ServerResponse | undefined>();
   #state: 'serving' | 'draining' = 'serving';
   #closed: Promise<void> | undefined;
 
   constructor(server: Server) {
     this.#server = server;
     server.on('connection', (socket) => {
-      this.#connections.add(socket);
+      this.#connections.set(socket, undefined);
       socket.once('close', () => this.#connections.delete(socket));
     });
-    const answers = this.#answers;
+    const connections = this.#connections;
     function forget(this: ServerResponse): void {
-      answers.delete(this);
+      const { socket } = this.req;
+      if (connections.get(socket) === this) connections.set(socket, undefined);
     }
     // Before the one that answers.
-    server.prependListener('request', (_request, response) => {
-      answers.add(response);
+    server.prependListener('request', ({ socket }, response) => {
+      connections.set(socket, response);
       response.on('close', forget);
       if (this.#state === 'draining') response.setHeader('Connection', 'close');
     });
@@ -107,7 +108,9 @@ class Drainer {
   drain(withinMs: number): Promise<void> {
     void this.stopListening();
     this.#state = 'draining';
-    for (const answer of this.#answers) if (!answer.headersSent) answer.setHeader('Connection', 'close');
+    for (const answer of this.#connections.values()) {
+      if (answer?.headersSent === false) answer.setHeader('Connection', 'close');
+    }
     const received = new Map<Socket, number>();
     return new Promise((resolve) => {
       const settle = () => {
@@ -118,8 +121,10 @@ class Drainer {
       const latest = setTimeout(settle, withinMs);
       const round = () => {
         this.#endQuiet(received);
-        const isOpen = [...this.#connections].some((socket) => !socket.writableEnded);
-        if (!isOpen && this.#answers.size === 0) settle();
+        const isOpen = [...this.#connections].some(
+          ([socket, answer]) => answer !== undefined || !socket.writableEnded,
+        );
+        if (!isOpen) settle();
       };
       // Not before what has come by now is read: timers run first, and a request may wait behind them.
       const rounds = setInterval(() => void whatCameIsRead().then(round), QUIET_MS);
@@ -129,9 +134,8 @@ class Drainer {
 
   /** Ends the connections that have nothing to answer, and over which nothing came since the last time. */
   #endQuiet(received: Map<Socket, number>): void {
-    const busy = new Set([...this.#answers].map(({ socket }) => socket));
-    for (const socket of this.#connections) {
-      if (busy.has(socket)) received.delete(socket);
+    for (const [socket, answer] of this.#connections) {
+      if (answer !== undefined) received.delete(socket);
       else if (received.get(socket) === socket.bytesRead) socket.end();
       else received.set(socket, socket.bytesRead);
     }
