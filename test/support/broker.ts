@@ -10,9 +10,10 @@ import { createRecordingLog, type LogFields } from '../../src/base/log.js';
 import type { PublicNetwork } from '../../src/base/public-fetch.js';
 import { startBroker } from '../../src/broker.js';
 import { loadConfig } from '../../src/config.js';
-import { type ForgejoOptions, type StandInForgejo, startForgejo } from '../../src/demo/forgejo/forgejo.js';
+import type { ForgejoOptions, StandInForgejo } from '../../src/demo/forgejo/forgejo.js';
 import { freePort } from '../../src/demo/free-port.js';
 import type { Person } from './browser.js';
+import { startForgejo } from './forgejo.js';
 
 export interface TestBrokerOptions {
   readonly forgejo?: ForgejoOptions;
