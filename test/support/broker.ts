@@ -40,7 +40,8 @@ export interface TestBroker extends AsyncDisposable {
   restart(env?: Readonly<Record<string, string>>): Promise<void>;
 }
 
-const MCP_SERVER = resolve(import.meta.dirname, '../../src/demo/mcp-server.js');
+/** Without an SDK: the demo's own takes four times as long to start. */
+const MCP_SERVER = resolve(import.meta.dirname, '../fixtures/server.js');
 
 /** Tests reach no host but this one. */
 export const NO_NETWORK: PublicNetwork = {
