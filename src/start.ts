@@ -3,6 +3,7 @@ import { Containment, type ContainmentOptions, describeLimits } from './backend/
 import { isLaunchFault, resolveCommand } from './backend/launch.js';
 import { type Clock, MINUTE, SECOND } from './base/clock.js';
 import { describeError, type Log } from './base/log.js';
+import { StartProblem } from './base/start-problem.js';
 import type { LoadedConfig } from './config.js';
 import { type HttpServer, listenHttp } from './http/server.js';
 import { createForgejo } from './identity/forgejo.js';
@@ -11,9 +12,6 @@ import type { IdentityProvider } from './oauth/identity.js';
 import type { CredentialStore } from './oauth/ports.js';
 import { lockDatabase } from './store/sqlite-lock.js';
 import { openSqliteStore } from './store/sqlite-store.js';
-
-/** Something the operator must mend before the broker can run; its message is all there is to say. */
-export class StartProblem extends Error {}
 
 const UPSTREAM_TIMEOUT_MS = 10 * SECOND;
 const UPSTREAM_TOKEN_TIMEOUT_MS = MINUTE;

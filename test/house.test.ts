@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 
-/** Room of the house -> rooms it may import. `main` and `cli` see `broker` and everything below it. */
+/** Room of the house -> rooms it may import. `cli` sees `broker` and everything below it, `main` the command line alone. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   base: [],
   mcp: ['base'],
@@ -21,7 +21,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   start: ['base', 'oauth', 'identity', 'store', 'mcp', 'backend', 'http', 'config'],
   broker: ['base', 'oauth', 'identity', 'store', 'mcp', 'backend', 'http', 'config', 'start'],
   cli: ['base', 'oauth', 'identity', 'store', 'mcp', 'backend', 'http', 'config', 'start', 'broker', 'demo'],
-  main: ['base', 'config', 'start', 'broker', 'cli'],
+  main: ['cli'],
 };
 
 /** Package (or its prefix) -> the only rooms that may import it. */

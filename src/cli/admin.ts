@@ -18,7 +18,8 @@ import { CommandProblem, UsageProblem } from './problems.js';
 import { clean, json as jsonOf } from './report.js';
 import { users } from './users.js';
 
-export const NOUNS: Readonly<Record<string, Noun>> = { clients, grants, users, audit };
+export const NOUNS = { clients, grants, users, audit } as const satisfies Record<string, Noun>;
+export type NounName = keyof typeof NOUNS;
 
 export interface AdminOptions {
   readonly env: Environment;
@@ -28,9 +29,14 @@ export interface AdminOptions {
   readonly random: Randomness;
 }
 
-/** Does what `args` say of `noun`, or throws the problem that its caller is told. */
-export async function runAdmin(noun: Noun, args: readonly string[], options: AdminOptions): Promise<void> {
+/** Does what `args` say of the noun, or throws the problem that its caller is told. */
+export async function runAdmin(
+  name: NounName,
+  args: readonly string[],
+  options: AdminOptions,
+): Promise<void> {
   const { env, readFile, print, now, random } = options;
+  const noun = NOUNS[name];
   if (args.includes('--help') || args[0] === 'help') return print(noun.usage);
   const { action, json } = prepare(noun, args);
   using store = openStore(env, readFile);

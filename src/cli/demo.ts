@@ -5,11 +5,11 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '../base/clock.js';
 import type { Randomness } from '../base/ids.js';
+import { StartProblem } from '../base/start-problem.js';
 import { startBroker } from '../broker.js';
 import { type LoadedConfig, loadConfig } from '../config.js';
 import { type StandInForgejo, startForgejo } from '../demo/forgejo/forgejo.js';
 import { freePort } from '../demo/free-port.js';
-import { StartProblem } from '../start.js';
 
 export interface DemoOptions {
   /** 0 = any free port. */

@@ -1,7 +1,9 @@
-/** The operator commands as processes, beside a broker that runs on the same database. */
+/**
+ * The operator commands beside a broker that runs on the same database. What they say is looked at in this process; those
+ * that change something are processes, as they are for an operator: the broker learns of them through the file alone.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,13 +11,11 @@ import { after, before, describe, type TestContext, test } from 'node:test';
 import { z } from 'zod';
 import { MINUTE } from '../../src/base/clock.js';
 import { printable } from '../../src/base/text.js';
-import { NOUNS, runAdmin } from '../../src/cli/admin.js';
-import type { Noun } from '../../src/cli/desk.js';
-import { UsageProblem } from '../../src/cli/problems.js';
+import { NOUNS } from '../../src/cli/admin.js';
 import { connect } from '../fixtures/client.js';
 import { until } from '../fixtures/until.js';
 import { startTestBroker, type TestBroker } from '../support/broker.js';
-import { root, runCommand } from '../support/command.js';
+import { BARE, type CommandResult, root, runCommand, runCommandHere } from '../support/command.js';
 import {
   authenticated,
   authorize,
@@ -26,38 +26,26 @@ import {
   refresh,
 } from '../support/oauth-client.js';
 
-/** No variable of a broker but the one that says where the database is. */
-const NOTHING = Object.fromEntries(
-  Object.keys(process.env)
-    .filter((name) => /^(BROKER|FORGEJO)_/.test(name))
-    .map((name) => [name, undefined]),
-);
-
 const folder = mkdtempSync(join(tmpdir(), 'fjmcp-admin-test-'));
 after(() => rmSync(folder, { recursive: true }));
 
+const CHANGES: ReadonlySet<string | undefined> = new Set(['add', 'revoke']);
+
+function runOn(database: string, args: readonly string[]): Promise<CommandResult> {
+  const run = CHANGES.has(args[1]) ? runCommand : runCommandHere;
+  return run(args, { ...BARE, BROKER_DATABASE: database });
+}
+
 /** A command that must go well; what it printed. */
 async function run(database: string, ...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await runCommand(args, { ...NOTHING, BROKER_DATABASE: database });
+  const { code, stdout, stderr } = await runOn(database, args);
   assert.deepEqual({ code, stderr }, { code: 0, stderr: '' }, args.join(' '));
   return stdout;
 }
 
-/** A command in this process; there is no database for it. */
-async function runHere(noun: Noun | undefined, args: readonly string[]): Promise<string> {
-  assert.ok(noun);
-  let printed = '';
-  const print = (text: string) => {
-    printed += text;
-  };
-  const env = { BROKER_DATABASE: join(folder, 'none.db') };
-  await runAdmin(noun, args, { env, readFile: () => '', print, now: Date.now, random: randomBytes });
-  return printed;
-}
-
 /** A command that must not; what it told. */
 async function refusal(database: string, code: 1 | 2, ...args: string[]): Promise<string> {
-  const end = await runCommand(args, { ...NOTHING, BROKER_DATABASE: database });
+  const end = await runOn(database, args);
   assert.deepEqual({ code: end.code, stdout: end.stdout }, { code, stdout: '' }, args.join(' '));
   assert.match(end.stderr, /^fjmcp-broker: ./);
   assert.doesNotMatch(end.stderr, /\n {4}at /, 'no stack');
@@ -76,6 +64,7 @@ async function startAdministered() {
     schema.parse(JSON.parse(await run(database, ...args, '--json')));
   return {
     broker,
+    database,
     run: (...args: string[]) => run(database, ...args),
     refusal: (code: 1 | 2, ...args: string[]) => refusal(database, code, ...args),
     json,
@@ -225,7 +214,7 @@ describe('grants', () => {
     passMinute();
     await until('the end of the stream', () => streamEnded);
     await until('the end of the child', () => stopped() > 0);
-    assert.ok((await bobs.call('tools/list')).result.tools.length > 0);
+    assert.ok((await bobs.call('whoami')).result.pid > 0);
     assert.equal(stopped(), 1);
 
     assert.match(await it.refusal(1, 'grants', 'revoke', grant.id), /there is no grant "gr_/);
@@ -324,13 +313,12 @@ describe('a command that cannot be meant', () => {
     [['audit', 'list', '--since', '2026-02-31T99:00'], /--since/],
   ] as const) {
     test(`is answered with the usage of its noun: ${args.join(' ')}`, async () => {
-      const [noun, ...rest] = args;
-      await assert.rejects(runHere(NOUNS[noun], rest), (problem: unknown) => {
-        assert.ok(problem instanceof UsageProblem);
-        assert.match(problem.message, expected);
-        assert.ok(problem.usage?.startsWith(`usage: fjmcp-broker ${noun} <command>`));
-        return true;
-      });
+      const end = await runCommandHere(args, { ...BARE, BROKER_DATABASE: join(folder, 'none.db') });
+      assert.deepEqual([end.code, end.stdout], [2, '']);
+      const [told, usage] = end.stderr.split('\n\n', 2);
+      assert.match(told ?? '', expected);
+      assert.match(told ?? '', /^fjmcp-broker: .+$/);
+      assert.ok(usage?.startsWith(`usage: fjmcp-broker ${args[0]} <command>`), usage);
     });
   }
 
@@ -340,9 +328,10 @@ describe('a command that cannot be meant', () => {
   });
 
   test('each noun explains itself on stdout when asked', async () => {
-    for (const [name, noun] of Object.entries(NOUNS)) {
+    for (const noun of Object.keys(NOUNS)) {
       for (const args of [['--help'], ['list', '--help'], ['help']]) {
-        assert.ok((await runHere(noun, args)).startsWith(`usage: fjmcp-broker ${name} `));
+        const usage = await run(join(folder, 'none.db'), noun, ...args);
+        assert.ok(usage.startsWith(`usage: fjmcp-broker ${noun} `), usage);
       }
     }
     assert.match(await run(join(folder, 'none.db'), 'audit', '--help'), /grant\.revoked/);
@@ -374,6 +363,16 @@ describe('the output', () => {
     for (const noun of ['clients', 'grants', 'users', 'audit']) {
       assert.match(await it.run(noun, 'list'), /^There is no .*\.\n$/);
       assert.deepEqual(await it.list(noun, 'list'), []);
+    }
+  });
+
+  test('is from a process of its own the same, to the stream and the exit code', async () => {
+    const env = { ...BARE, BROKER_DATABASE: it.database };
+    for (const args of [
+      ['users', 'list', '--json'],
+      ['audit', 'show', 'au_none'],
+    ]) {
+      assert.deepEqual(await runCommand(args, env), await runCommandHere(args, env));
     }
   });
 

@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import { z } from 'zod';
 import { runDoctor } from '../../src/cli/doctor.js';
 import { startTestBroker } from '../support/broker.js';
-import { runCommand } from '../support/command.js';
+import { BARE, runCommand } from '../support/command.js';
 import { obtainTokens } from '../support/oauth-client.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'fjmcp-doctor-'));
@@ -116,17 +116,12 @@ test('a database that is not one fails; one that is not there yet is made by the
 });
 
 test('the command prints a line a check, exits with 1 when one fails, and takes no other option', async () => {
-  const nothing = Object.fromEntries(
-    Object.keys(process.env)
-      .filter((name) => /^(BROKER|FORGEJO)_/.test(name))
-      .map((name) => [name, undefined]),
-  );
-  const bare = await runCommand(['doctor'], nothing);
+  const bare = await runCommand(['doctor'], BARE);
   assert.equal(bare.code, 1);
   assert.match(bare.stdout, /^fail {2}configuration +BROKER_PUBLIC_URL: is not set/);
-  assert.equal((await runCommand(['doctor', '--fix'], nothing)).code, 2);
+  assert.equal((await runCommand(['doctor', '--fix'], BARE)).code, 2);
   await using it = await startSignedIn();
-  const well = await runCommand(['doctor'], { ...nothing, ...it.env });
+  const well = await runCommand(['doctor'], { ...BARE, ...it.env });
   assert.equal(well.code, 0);
   assert.match(well.stdout, /^warn {2}sandbox .*\n +mend: BROKER_SANDBOX=auto$/m);
 });

@@ -6,13 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { root, runCommand, startCommand, type Variables } from '../support/command.js';
-
-const BARE: Variables = Object.fromEntries(
-  Object.keys(process.env)
-    .filter((name) => /^(BROKER|FORGEJO)_/.test(name))
-    .map((name) => [name, undefined]),
-);
+import { BARE, root, runCommand, startCommand, type Variables } from '../support/command.js';
 
 /** All that `serve` needs, with a Forgejo that does not answer. */
 const SERVING: Variables = {

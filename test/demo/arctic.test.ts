@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Gitea, generateCodeVerifier, OAuth2RequestError, UnexpectedResponseError } from 'arctic';
-import { type ForgejoOptions, startForgejo } from '../../src/demo/forgejo/forgejo.js';
+import type { ForgejoOptions } from '../../src/demo/forgejo/forgejo.js';
 import { demoUsers } from '../../src/demo/forgejo/seed.js';
 import { Browser, signIn } from '../support/browser.js';
+import { startForgejo } from '../support/forgejo.js';
 
 const alice = { login: 'alice', password: 'down the hole' };
 const redirectUri = 'http://127.0.0.1:9/callback';

@@ -5,7 +5,8 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type StandInForgejo, startForgejo } from '../../src/demo/forgejo/forgejo.js';
+import type { StandInForgejo } from '../../src/demo/forgejo/forgejo.js';
+import { startForgejo } from '../support/forgejo.js';
 
 const file = fileURLToPath(new URL('../fixtures/fake-forgejo-mcp.js', import.meta.url));
 

@@ -1,7 +1,7 @@
 /** What the stand-in does on demand to requests, so that a broker's patience can be tested. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startForgejo } from '../../src/demo/forgejo/forgejo.js';
+import { startForgejo } from '../support/forgejo.js';
 import { startWire } from './wire.js';
 
 function isConnectionLost(error: unknown): boolean {

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
-import { startForgejo } from '../../src/demo/forgejo/forgejo.js';
+import { startForgejo } from '../support/forgejo.js';
 
 const serverFile = fileURLToPath(new URL('../../src/demo/mcp-server.js', import.meta.url));
 

@@ -1,14 +1,14 @@
 /** Short hands for the wire tests: one instance with one application, and requests to it that give status and body. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import {
-  type ForgejoOptions,
-  type NewApplication,
-  type StandInForgejo,
-  type StandInUser,
-  startForgejo,
+import type {
+  ForgejoOptions,
+  NewApplication,
+  StandInForgejo,
+  StandInUser,
 } from '../../src/demo/forgejo/forgejo.js';
 import { Browser, type Fields, loginFields, type Page, signIn } from '../support/browser.js';
+import { startForgejo } from '../support/forgejo.js';
 
 export const redirectUri = 'https://broker.test/oauth/callback';
 export const verifier = 'v'.repeat(43);

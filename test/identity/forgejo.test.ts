@@ -5,13 +5,14 @@ import { describe, test } from 'node:test';
 import { MINUTE } from '../../src/base/clock.js';
 import { createRecordingLog } from '../../src/base/log.js';
 import { Secret } from '../../src/base/secret.js';
-import { type ForgejoOptions as StandInOptions, startForgejo } from '../../src/demo/forgejo/forgejo.js';
+import type { ForgejoOptions as StandInOptions } from '../../src/demo/forgejo/forgejo.js';
 import { createForgejo, type ForgejoOptions } from '../../src/identity/forgejo.js';
 import { judgeVersion } from '../../src/identity/forgejo-version.js';
 import { isIdentityFault, type UpstreamTokens } from '../../src/oauth/identity.js';
 import { openSqliteStore } from '../../src/store/sqlite-store.js';
 import { Browser, signIn } from '../support/browser.js';
 import { IDENTITY, setUpCredentials, USER } from '../support/credentials.js';
+import { startForgejo } from '../support/forgejo.js';
 
 const CALLBACK = 'http://127.0.0.1:1/oauth/callback';
 

@@ -10,9 +10,10 @@ import { createRecordingLog, type LogFields } from '../../src/base/log.js';
 import type { PublicNetwork } from '../../src/base/public-fetch.js';
 import { startBroker } from '../../src/broker.js';
 import { loadConfig } from '../../src/config.js';
-import { type ForgejoOptions, type StandInForgejo, startForgejo } from '../../src/demo/forgejo/forgejo.js';
+import type { ForgejoOptions, StandInForgejo } from '../../src/demo/forgejo/forgejo.js';
 import { freePort } from '../../src/demo/free-port.js';
 import type { Person } from './browser.js';
+import { startForgejo } from './forgejo.js';
 
 export interface TestBrokerOptions {
   readonly forgejo?: ForgejoOptions;
@@ -39,7 +40,8 @@ export interface TestBroker extends AsyncDisposable {
   restart(env?: Readonly<Record<string, string>>): Promise<void>;
 }
 
-const MCP_SERVER = resolve(import.meta.dirname, '../../src/demo/mcp-server.js');
+/** Without an SDK: the demo's own takes four times as long to start. */
+const MCP_SERVER = resolve(import.meta.dirname, '../fixtures/server.js');
 
 /** Tests reach no host but this one. */
 export const NO_NETWORK: PublicNetwork = {

@@ -1,8 +1,14 @@
-/** `fjmcp-broker …` as a process of its own: what it writes, how it ends, and whom it leaves behind. */
+/**
+ * `fjmcp-broker …` as a process of its own: what it writes, how it ends, and whom it leaves behind. A process takes as long
+ * to start as many tests do to run; what it would write and end with is found in this process just as well.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { runCommandLine } from '../../src/cli/command-line.js';
 
 export const root = resolve(import.meta.dirname, '../../..');
 
@@ -29,6 +35,20 @@ export interface Command {
 }
 
 export type Variables = Readonly<Record<string, string | undefined>>;
+
+/** How a command ended that ran to its end. */
+export interface CommandResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Takes away what the environment of the tests says to a broker. */
+export const BARE: Variables = Object.fromEntries(
+  Object.keys(process.env)
+    .filter((name) => /^(BROKER|FORGEJO)_/.test(name))
+    .map((name) => [name, undefined]),
+);
 
 /** Starts it with these variables beside our own; a variable that is undefined is not passed. */
 export function startCommand(args: readonly string[], env: Variables = {}): Command {
@@ -81,8 +101,27 @@ export function startCommand(args: readonly string[], env: Variables = {}): Comm
 }
 
 /** Runs it to its end. */
-export async function runCommand(args: readonly string[], env: Variables = {}) {
+export async function runCommand(args: readonly string[], env: Variables = {}): Promise<CommandResult> {
   const command = startCommand(args, env);
   const { code } = await command.ended;
   return { code, stdout: command.stdout, stderr: command.stderr };
+}
+
+/** The same in this process, for a command that ends by itself. */
+export async function runCommandHere(args: readonly string[], env: Variables = {}): Promise<CommandResult> {
+  const written = { stdout: '', stderr: '' };
+  const writer = (stream: Stream) => (text: string) => {
+    written[stream] += text;
+  };
+  const code = await runCommandLine(args, {
+    env: { ...process.env, ...env },
+    node: process.execPath,
+    readFile: (path) => readFileSync(path, 'utf8'),
+    print: writer('stdout'),
+    complain: writer('stderr'),
+    stopped: () => assert.fail('nobody is here to stop it'),
+    now: Date.now,
+    random: randomBytes,
+  });
+  return { code, ...written };
 }

@@ -6,11 +6,12 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { type StandInForgejo, startForgejo } from '../../src/demo/forgejo/forgejo.js';
+import type { StandInForgejo } from '../../src/demo/forgejo/forgejo.js';
 import { freePort } from '../../src/demo/free-port.js';
 import type { News, Order } from '../fixtures/socket-holder.js';
 import { isAlive, until } from '../fixtures/until.js';
 import { root } from './command.js';
+import { startForgejo } from './forgejo.js';
 import { obtainTokens } from './oauth-client.js';
 
 export interface ServeOptions {

@@ -28,6 +28,8 @@ export interface ForgejoOptions extends Partial<Settings> {
   readonly now?: Clock;
   /** Default: alice and bob with random passwords. */
   readonly users?: readonly SeedUser[];
+  /** PKCS #8; default: a new one, which takes a while to make. */
+  readonly signingKey?: string;
   /** Kept up to date with every request and read at the start, so that the instance survives a restart. */
   readonly stateFile?: string;
 }
@@ -77,7 +79,8 @@ export async function startForgejo(options: ForgejoOptions = {}): Promise<StandI
     settingsOf(options, variant.version),
     options.now ?? Date.now,
   );
-  const { stateFile } = options;
+  const { stateFile, signingKey } = options;
+  if (signingKey !== undefined) instance.useKey(signingKey);
   if (stateFile !== undefined && existsSync(stateFile)) instance.load(readFileSync(stateFile));
   else addUsers(instance, options.users ?? demoUsers());
   const save = () => {

@@ -82,6 +82,11 @@ export class Instance {
     this.#lastId = saved.lastId;
   }
 
+  /** Signs with this key (PKCS #8) until it is rotated. */
+  useKey(pem: string): void {
+    this.#key = createSigningKey(pem);
+  }
+
   rotateKey(): void {
     this.#key = undefined;
   }
