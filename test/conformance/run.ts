@@ -22,7 +22,7 @@ const SIGN_IN_MS = 60_000;
 
 const conformanceChild = commandLine(
   process.execPath,
-  join(root, 'dist/test/fixtures/conformance-server.js'),
+  join(root, 'dist/test/fixtures/conformance-legacy.js'),
 );
 
 const parts: readonly Part[] = [
