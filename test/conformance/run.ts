@@ -1,6 +1,7 @@
 /**
- * `npm run conformance`: the official suite against the broker as an operator starts it. Prints a table of the
- * figures, and fails when a scored scenario does. Words on the command line pick parts by their title.
+ * `npm run conformance`: the official suite against the broker as an operator starts it. Four cells, a child of each
+ * era against a client of each, and the authorization server. Prints what each scenario said and a table, and fails
+ * when one that is demanded falls short. Words on the command line pick cells by their title.
  */
 import { join } from 'node:path';
 import { freePort } from '../../src/demo/free-port.js';
@@ -8,42 +9,53 @@ import { startBearerProxy } from '../support/bearer-proxy.js';
 import { Browser, signIn } from '../support/browser.js';
 import { commandLine, type Demo, root, startDemo } from '../support/demo.js';
 import { discover, obtainTokens, register } from '../support/oauth-client.js';
-import { installSuite, requiredScenarios, runSuite, type Verdict } from './suite.js';
+import { type Demands, type Exception, type Judgement, judge, summarise, type Verdict } from './judge.js';
+import { installSuite, requiredScenarios, runSuite } from './suite.js';
 
-interface Part {
-  readonly title: string;
-  /** The stdio server that the broker runs for this part; default: the demo's own. */
-  readonly server?: string;
-  run(demo: Demo): Promise<Verdict[]>;
-}
+const ERAS = ['legacy', 'modern'] as const;
+const REVISIONS = ['2025-11-25', '2026-07-28'] as const;
+type Era = (typeof ERAS)[number];
+type Revision = (typeof REVISIONS)[number];
+/** Era of the child, revision that the client speaks. */
+type Cell = `${Era} ${Revision}`;
+
+/** The cells that have to hold. The others run as well, and the table says how far they are. */
+const required: readonly Cell[] = ['legacy 2025-11-25'];
+
+/** Checks that cannot pass, each with its reason. One that passes after all fails the run until it is removed here. */
+const exceptions: Readonly<Partial<Record<Cell, readonly Exception[]>>> = {};
+
+/** What the suite runs without counting it, because its own example cannot do it, or because it is too new. */
+const alsoDemanded: Readonly<Record<Revision, readonly string[]>> = {
+  '2025-11-25': ['server-session-lifecycle', 'server-sse-polling', 'json-schema-2020-12'],
+  '2026-07-28': ['http-header-validation', 'http-custom-header-server-validation', 'json-schema-2020-12'],
+};
+
+/** Tasks are an extension, which only passes between modern and modern: anywhere else their failures say nothing. */
+const isTold = (cell: Cell, { scenario, weight }: Verdict) =>
+  weight !== 'shown' || !scenario.startsWith('tasks-') || cell === 'modern 2026-07-28';
 
 /** The suite itself would wait five minutes for the redirect. */
 const SIGN_IN_MS = 60_000;
+const COLUMN = 28;
 
-const conformanceChild = commandLine(
-  process.execPath,
-  join(root, 'dist/test/fixtures/conformance-server.js'),
-);
+const wanted = process.argv.slice(2);
+const isPicked = (title: string) => wanted.length === 0 || wanted.some((word) => title.includes(word));
 
-const parts: readonly Part[] = [
-  { title: 'server 2025-11-25', server: conformanceChild, run: (demo) => testServer(demo, '2025-11-25') },
-  { title: 'authorization server', run: testAuthorizationServer },
-];
-
-async function testServer(demo: Demo, revision: string): Promise<Verdict[]> {
+async function testServer(demo: Demo, cell: Cell, revision: Revision): Promise<Judgement> {
   const { access_token } = await obtainTokens(demo.mcpUrl, demo.user('alice'));
   await using proxy = await startBearerProxy(demo.mcpUrl, access_token);
-  return await runSuite(requiredScenarios(revision), [
-    'server',
-    '--url',
-    proxy.url,
-    '--requirements',
-    revision,
-  ]);
+  const demands: Demands = {
+    scored: requiredScenarios(revision),
+    alsoDemanded: alsoDemanded[revision],
+    exceptions: exceptions[cell] ?? [],
+  };
+  const args = ['server', '--url', proxy.url, '--requirements', revision];
+  return judge(await runSuite(cell, demands.scored, args), demands);
 }
 
 /** The suite prints the authorization URL and waits for the redirect: a person with a browser is expected. */
-async function testAuthorizationServer(demo: Demo): Promise<Verdict[]> {
+async function testAuthorizationServer(demo: Demo, title: string): Promise<Judgement> {
   const port = await freePort(); // the suite takes no port 0
   const discovery = await discover(demo.mcpUrl);
   const { clientId } = await register(discovery, `http://127.0.0.1:${port}/callback`);
@@ -62,43 +74,82 @@ async function testAuthorizationServer(demo: Demo): Promise<Verdict[]> {
     '--port': `${port}`,
     '--resource': demo.mcpUrl,
   };
-  return runSuite(
-    ['authorization-server-metadata-endpoint', 'authorization-code-grant'],
-    ['authorization', ...Object.entries(options).flat()],
-    { onLine, timeoutMs: SIGN_IN_MS },
-  );
+  const scored = ['authorization-server-metadata-endpoint', 'authorization-code-grant'];
+  const args = ['authorization', ...Object.entries(options).flat()];
+  return judge(await runSuite(title, scored, args, { onLine, timeoutMs: SIGN_IN_MS }), { scored });
 }
 
-function isPassed({ passed, failed }: Verdict): boolean {
-  return failed === 0 && passed > 0;
-}
-
-function report(title: string, verdicts: readonly Verdict[]): void {
-  const width = Math.max(...verdicts.map(({ scenario }) => scenario.length));
+function report(title: string, judgement: Judgement, told: readonly Verdict[] = judgement.verdicts): void {
+  const width = Math.max(...told.map(({ scenario }) => scenario.length));
   print(`\n${title}\n`);
-  for (const verdict of verdicts) {
-    const { scenario, scored, passed, failed, problems, warnings } = verdict;
-    const mark = isPassed(verdict) ? 'ok  ' : scored ? 'FAIL' : '-   ';
-    print(
-      `  ${mark}  ${scenario.padEnd(width)}  ${passed} passed, ${failed} failed${scored ? '' : ' (not scored)'}\n`,
-    );
-    for (const problem of problems) print(`          ${problem}\n`);
-    for (const warning of warnings) print(`          (${warning})\n`);
+  for (const verdict of told) {
+    const { scenario, weight, passed, failures, warnings } = verdict;
+    const figures = `${passed} passed, ${failures.length} failed`;
+    const note = weight === 'scored' ? '' : ` (not scored${weight === 'shown' ? '' : ', but demanded'})`;
+    print(`  ${markOf(verdict)}  ${scenario.padEnd(width)}  ${figures}${note}\n`);
+    for (const { id, message } of failures) print(`          ${id}: ${message}\n`);
+    for (const { id, message } of warnings) print(`          (${id}: ${message})\n`);
   }
-  const required = verdicts.filter(({ scored }) => scored);
-  print(`  ${required.filter(isPassed).length} of ${required.length}\n`);
+  for (const { check, reason } of judgement.stale) print(`  passes, so no exception: ${check} (${reason})\n`);
+  print(`  ${summarise(judgement)}\n`);
+}
+
+function markOf({ weight, mark }: Verdict): string {
+  if (mark === 'passed') return 'ok  ';
+  if (mark === 'excepted') return 'exc ';
+  return weight === 'shown' ? '-   ' : 'FAIL';
+}
+
+function printTable(judgements: ReadonlyMap<Cell, Judgement>): void {
+  const row = (...columns: readonly string[]) =>
+    print(
+      `${columns
+        .map((text) => text.padEnd(COLUMN))
+        .join('')
+        .trimEnd()}\n`,
+    );
+  print('\n');
+  row('', ...REVISIONS.map((revision) => `client ${revision}`));
+  for (const era of ERAS) {
+    row(`${era} child`, ...REVISIONS.map((revision) => entryOf(`${era} ${revision}`, judgements)));
+  }
+}
+
+function entryOf(cell: Cell, judgements: ReadonlyMap<Cell, Judgement>): string {
+  const judgement = judgements.get(cell);
+  if (judgement === undefined) return 'not run';
+  const short = judgement.holds ? '' : ', falls short';
+  return `${summarise(judgement)}${required.includes(cell) ? short : ', not demanded'}`;
 }
 
 function print(text: string): void {
   process.stdout.write(text);
 }
 
-const wanted = process.argv.slice(2);
 await installSuite();
-for (const { title, server, run } of parts) {
-  if (wanted.length > 0 && !wanted.some((word) => title.includes(word))) continue;
-  await using demo = await startDemo(server === undefined ? {} : { server });
-  const verdicts = await run(demo);
-  report(title, verdicts);
-  if (!verdicts.every((verdict) => isPassed(verdict) || !verdict.scored)) process.exitCode = 1;
+
+const judgements = new Map<Cell, Judgement>();
+for (const era of ERAS) {
+  const revisions = REVISIONS.filter((revision) => isPicked(`${era} ${revision}`));
+  if (revisions.length === 0) continue;
+  const server = commandLine(process.execPath, join(root, `dist/test/fixtures/conformance-${era}.js`));
+  await using demo = await startDemo({ server });
+  for (const revision of revisions) {
+    const cell: Cell = `${era} ${revision}`;
+    const judgement = await testServer(demo, cell, revision);
+    judgements.set(cell, judgement);
+    const told = judgement.verdicts.filter((verdict) => isTold(cell, verdict));
+    if (required.includes(cell) || wanted.length > 0) report(cell, judgement, told);
+    if (required.includes(cell) && !judgement.holds) process.exitCode = 1;
+  }
 }
+
+const title = 'authorization server';
+if (isPicked(title)) {
+  await using demo = await startDemo();
+  const judgement = await testAuthorizationServer(demo, title);
+  report(title, judgement);
+  if (!judgement.holds) process.exitCode = 1;
+}
+
+if (judgements.size > 0) printTable(judgements);

@@ -10,17 +10,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import { root } from '../support/demo.js';
-
-export interface Verdict {
-  readonly scenario: string;
-  /** False for what the revision does not require: run and shown, but never held against us. */
-  readonly scored: boolean;
-  readonly passed: number;
-  readonly failed: number;
-  readonly problems: readonly string[];
-  /** What the suite would like better but does not count. */
-  readonly warnings: readonly string[];
-}
+import type { Check, Outcome } from './judge.js';
 
 interface RunOptions {
   readonly timeoutMs?: number;
@@ -66,13 +56,17 @@ export function requiredScenarios(revision: string): string[] {
   return [...section.matchAll(/^ +- ([\w-]+)/gm)].map(([, name = '']) => name);
 }
 
-/** Runs the suite with `args` and returns what each scenario said: first the required `scenarios`, then the others. */
+/**
+ * Runs the suite with `args` and returns what each scenario said. The files it wrote stay in a folder named `name`.
+ * Of those in `wanted` that left no file, the end of what the suite printed is what they said.
+ */
 export async function runSuite(
-  scenarios: readonly string[],
+  name: string,
+  wanted: readonly string[],
   args: readonly string[],
   { timeoutMs = SUITE_MS, onLine }: RunOptions = {},
-): Promise<Verdict[]> {
-  const results = join(home, 'results', args[0] ?? '');
+): Promise<Outcome[]> {
+  const results = join(home, 'results', name);
   rmSync(results, { recursive: true, force: true });
   const command = [join(suite, 'dist/index.js'), ...args, '--output-dir', results];
   const { output } = await run({
@@ -88,17 +82,12 @@ export async function runSuite(
     ]),
   );
   const end = output.trim().split('\n').slice(-LAST_LINES).join('\n');
-  const scored = scenarios.map((scenario): Verdict => {
+  return [...new Set([...wanted, ...files.keys()])].map((scenario) => {
     const file = files.get(scenario);
-    if (file !== undefined) return readVerdict(scenario, file);
-    const problems = [`no result; the suite ended with:\n${end}`];
-    return { scenario, scored: true, passed: 0, failed: 1, problems, warnings: [] };
+    if (file !== undefined && existsSync(file)) return readOutcome(scenario, file);
+    const failures = [{ id: 'no-result', message: `the suite ended with:\n${end}` }];
+    return { scenario, passed: 0, failures, warnings: [] };
   });
-  const others = [...files].filter(([scenario]) => !scenarios.includes(scenario));
-  return [
-    ...scored,
-    ...others.map(([scenario, file]) => ({ ...readVerdict(scenario, file), scored: false })),
-  ];
 }
 
 /** Folders are named `<role>-<scenario>-<ISO time with dashes>`. */
@@ -106,20 +95,17 @@ function scenarioOf(folder: string): string {
   return folder.replace(/-\d{4}-\d\d-\d\dT[\d-]+Z?$/, '').replace(/^(server|authorization-server)-/, '');
 }
 
-function readVerdict(scenario: string, file: string): Verdict {
+function readOutcome(scenario: string, file: string): Outcome {
   const checks = Checks.parse(JSON.parse(readFileSync(file, 'utf8')));
-  const messages = (wanted: string) =>
+  const having = (wanted: string): Check[] =>
     checks
       .filter(({ status }) => status === wanted)
-      .map(({ id, errorMessage }) => `${id}: ${errorMessage ?? wanted.toLowerCase()}`);
-  const problems = messages('FAILURE');
+      .map(({ id, errorMessage }) => ({ id, message: errorMessage ?? wanted.toLowerCase() }));
   return {
     scenario,
-    scored: true,
-    passed: messages('SUCCESS').length,
-    failed: problems.length,
-    problems,
-    warnings: messages('WARNING'),
+    passed: having('SUCCESS').length,
+    failures: having('FAILURE'),
+    warnings: having('WARNING'),
   };
 }
 
