@@ -9,8 +9,13 @@ export interface Span {
   readonly end: number;
 }
 
+/** The value of a member, and where its name begins. */
+export interface MemberSpan extends Span {
+  readonly key: number;
+}
+
 export interface ScannedObject<Name extends string> {
-  readonly members: { readonly [N in Name]?: Span };
+  readonly members: { readonly [N in Name]?: MemberSpan };
   readonly end: number;
 }
 
@@ -28,8 +33,8 @@ const CLOSE_BRACE = 0x7d;
 const BRACKET_BIT = 0x20;
 /** Below this, looking at each byte beats a native call. */
 const SHORT = 64;
-/** No text we look for is longer than this, even with each character written as `\uXXXX`. */
-const LONGEST_NAME = 96;
+/** A character may be written as `\uXXXX`. */
+const LONGEST_SPELLING = 6;
 
 /** The members among `names` of the object that starts at `at`, and where it ends. A name met twice is a fault. */
 export function membersOf<Name extends string>(
@@ -38,7 +43,7 @@ export function membersOf<Name extends string>(
   names: readonly Name[],
 ): ScannedObject<Name> | ScanFault {
   if (bytes[at] !== OPEN_BRACE) return 'malformed';
-  const members: Partial<Record<Name, Span>> = {};
+  const members: Partial<Record<Name, MemberSpan>> = {};
   let i = skipSpace(bytes, at + 1);
   if (bytes[i] === CLOSE_BRACE) return { members, end: i + 1 };
   for (;;) {
@@ -53,10 +58,35 @@ export function membersOf<Name extends string>(
     const name = names.find((known) => isTextAt(bytes, key, known));
     if (name !== undefined) {
       if (members[name] !== undefined) return 'duplicate';
-      members[name] = { start, end };
+      members[name] = { start, end, key: i };
     }
     i = skipSpace(bytes, end);
     if (bytes[i] === CLOSE_BRACE) return { members, end: i + 1 };
+    if (bytes[i] !== COMMA) return 'malformed';
+    i = skipSpace(bytes, i + 1);
+  }
+}
+
+/** Each member of the object that starts at `at`, in order; at most `limit` of them. */
+export function entriesOf(
+  bytes: Buffer,
+  at: number,
+  limit: number,
+): { readonly key: Span; readonly value: Span }[] | 'malformed' | 'too many' {
+  const entries: { key: Span; value: Span }[] = [];
+  let i = skipSpace(bytes, at + 1);
+  if (bytes[i] === CLOSE_BRACE) return entries;
+  for (;;) {
+    const keyEnd = bytes[i] === QUOTE ? endOfString(bytes, i) : -1;
+    const colon = keyEnd === -1 ? -1 : skipSpace(bytes, keyEnd);
+    if (bytes[colon] !== COLON) return 'malformed';
+    const start = skipSpace(bytes, colon + 1);
+    const end = endOfValue(bytes, start);
+    if (end === -1) return 'malformed';
+    if (entries.length === limit) return 'too many';
+    entries.push({ key: { start: i, end: keyEnd }, value: { start, end } });
+    i = skipSpace(bytes, end);
+    if (bytes[i] === CLOSE_BRACE) return entries;
     if (bytes[i] !== COMMA) return 'malformed';
     i = skipSpace(bytes, i + 1);
   }
@@ -101,11 +131,12 @@ export function textAt(bytes: Buffer, span: Span): string | undefined {
   }
 }
 
-/** Whether the string at `span` is `text`, without making a string of it where nothing is escaped. */
+/** Whether the string at `span` is `text` (ASCII), without making a string of it where nothing is escaped. */
 export function isTextAt(bytes: Buffer, span: Span, text: string): boolean {
   const { start, end } = span;
   if (end - start !== text.length + 2) {
-    return end - start <= LONGEST_NAME && hasEscape(bytes, span) && textAt(bytes, span) === text;
+    const canBe = end - start <= text.length * LONGEST_SPELLING + 2;
+    return canBe && hasEscape(bytes, span) && textAt(bytes, span) === text;
   }
   if (bytes[start] !== QUOTE) return false;
   for (let i = 0; i < text.length; i += 1) if (bytes[start + 1 + i] !== text.charCodeAt(i)) return false;
