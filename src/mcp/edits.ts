@@ -19,7 +19,7 @@ export function removals(bytes: Buffer, at: number, members: readonly (MemberSpa
       edits.push({ at: { start: key, end: first }, raw: '' });
     } else {
       let comma = key - 1;
-      while (bytes[comma] !== COMMA) comma -= 1;
+      while (comma > at && bytes[comma] !== COMMA) comma -= 1;
       edits.push({ at: { start: comma, end }, raw: '' });
     }
   }

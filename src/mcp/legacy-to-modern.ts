@@ -8,6 +8,7 @@ import {
   type Edit,
   type NotificationMessage,
   type RawJson,
+  type RequestMessage,
   type ResponseMessage,
   rawAt,
   readMessage,
@@ -17,7 +18,7 @@ import {
 } from './message.js';
 import { MODERN_METHODS } from './methods.js';
 import { ERRORS, META, MODERN_VERSIONS } from './protocol.js';
-import { isObjectAt, isStringAt, type MemberSpan, membersOf } from './scan.js';
+import { elementsOf, isArrayAt, isObjectAt, isStringAt, type MemberSpan, membersOf } from './scan.js';
 
 /** What a modern result says that no legacy server says of itself. */
 export interface ServerSide {
@@ -27,8 +28,13 @@ export interface ServerSide {
   readonly ttlMs: number;
 }
 
-/** -32002 was "resource not found" (MCP 2026-07-28, basic/index: error codes). */
-const NOT_FOUND = '-32002';
+/** Codes of earlier versions that must not be sent any more, and what is (MCP 2026-07-28, basic/index: error codes). */
+const REPLACED: ReadonlyMap<RawJson, number> = new Map([
+  // Resource not found.
+  ['-32002', ERRORS.invalidParams.code],
+  // URL elicitation required: where `elicitationsIn` was of no use.
+  ['-32042', -32603],
+]);
 
 export function toModernAnswer(method: string, answer: Buffer, server: ServerSide): Buffer {
   const message = readMessage(answer);
@@ -71,9 +77,29 @@ const lacks = (bytes: Buffer, meta: MemberSpan, name: string): boolean => {
 
 function errorEdits(bytes: Buffer): Edit[] {
   const code = valueAt(bytes, ['error', 'code']);
-  if (code === undefined || rawAt(bytes, code) !== NOT_FOUND) return [];
-  return [{ at: code, raw: `${ERRORS.invalidParams.code}` }];
+  const replaced = code && REPLACED.get(rawAt(bytes, code));
+  return code === undefined || replaced === undefined ? [] : [{ at: code, raw: `${replaced}` }];
 }
+
+/**
+ * The visits that a legacy server wants its client to have made before it makes the same call again (MCP 2025-11-25,
+ * client/elicitation: URLElicitationRequiredError), as the requests by which a modern client is asked for them.
+ */
+export function elicitationsIn({ bytes, result }: ResponseMessage): RequestMessage[] {
+  const code = result === undefined ? valueAt(bytes, ['error', 'code']) : undefined;
+  if (code === undefined || rawAt(bytes, code) !== '-32042') return [];
+  const list = valueAt(bytes, ['error', 'data', 'elicitations']);
+  const elements =
+    list && isArrayAt(bytes, list.start) ? elementsOf(bytes, list.start, MAX_ELICITATIONS) : [];
+  if (typeof elements === 'string') return [];
+  const head = Buffer.from('{"jsonrpc":"2.0","id":0,"method":"elicitation/create","params":');
+  return elements
+    .filter(({ start }) => isObjectAt(bytes, start))
+    .map(({ start, end }) => readMessage(Buffer.concat([head, bytes.subarray(start, end), Buffer.from('}')])))
+    .filter((message) => message.kind === 'request');
+}
+
+const MAX_ELICITATIONS = 100;
 
 /** Of an answer that is plain JSON (MCP 2026-07-28, streamable-http: protocol version header; basic/index: `_meta`). */
 export function statusOf({ bytes, result }: ResponseMessage): 200 | 400 | 404 {

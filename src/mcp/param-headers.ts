@@ -132,9 +132,9 @@ export function checkParamHeaders(
     const argument = argumentAt(bytes, params.members.arguments, path);
     if (argument === 'unreadable') return because(ERRORS.invalidParams, 'arguments cannot be read');
     const given = header(name);
-    const isGiven = argument !== undefined && rawAt(bytes, argument) !== 'null';
-    if (!isGiven && given === undefined) continue;
-    if (!isGiven || given === undefined || !isSame(bytes, argument, given)) {
+    const isThere = argument !== undefined && !isNull(bytes, argument);
+    if (!isThere && given === undefined) continue;
+    if (!isThere || given === undefined || !isSame(bytes, argument, given)) {
       return because(ERRORS.headerMismatch, `${name} is not ${path.join('.')} of the arguments`);
     }
   }
@@ -157,6 +157,8 @@ function argumentAt(
   }
   return span;
 }
+
+const isNull = (bytes: Buffer, { start }: Span): boolean => bytes[start] === 0x6e;
 
 /** Numbers are compared as numbers (server validation), as far as they can be told apart. */
 function isSame(bytes: Buffer, argument: Span, given: string): boolean {

@@ -14,6 +14,11 @@ export interface MemberSpan extends Span {
   readonly key: number;
 }
 
+export interface Entry {
+  readonly key: Span;
+  readonly value: Span;
+}
+
 export interface ScannedObject<Name extends string> {
   readonly members: { readonly [N in Name]?: MemberSpan };
   readonly end: number;
@@ -42,52 +47,54 @@ export function membersOf<Name extends string>(
   at: number,
   names: readonly Name[],
 ): ScannedObject<Name> | ScanFault {
-  if (bytes[at] !== OPEN_BRACE) return 'malformed';
   const members: Partial<Record<Name, MemberSpan>> = {};
-  let i = skipSpace(bytes, at + 1);
-  if (bytes[i] === CLOSE_BRACE) return { members, end: i + 1 };
-  for (;;) {
-    const keyEnd = bytes[i] === QUOTE ? endOfString(bytes, i) : -1;
-    if (keyEnd === -1) return 'malformed';
-    const colon = skipSpace(bytes, keyEnd);
-    if (bytes[colon] !== COLON) return 'malformed';
-    const start = skipSpace(bytes, colon + 1);
-    const end = endOfValue(bytes, start);
-    if (end === -1) return 'malformed';
-    const key = { start: i, end: keyEnd };
+  const end = walk(bytes, at, (key, start, end) => {
     const name = names.find((known) => isTextAt(bytes, key, known));
-    if (name !== undefined) {
-      if (members[name] !== undefined) return 'duplicate';
-      members[name] = { start, end, key: i };
-    }
-    i = skipSpace(bytes, end);
-    if (bytes[i] === CLOSE_BRACE) return { members, end: i + 1 };
-    if (bytes[i] !== COMMA) return 'malformed';
-    i = skipSpace(bytes, i + 1);
-  }
+    if (name === undefined) return 'go on';
+    if (members[name] !== undefined) return 'stop';
+    members[name] = { start, end, key: key.start };
+    return 'go on';
+  });
+  if (end === STOPPED) return 'duplicate';
+  return end === MALFORMED ? 'malformed' : { members, end };
 }
 
 /** Each member of the object that starts at `at`, in order; at most `limit` of them. */
-export function entriesOf(
+export function entriesOf(bytes: Buffer, at: number, limit: number): Entry[] | 'malformed' | 'too many' {
+  const entries: Entry[] = [];
+  const end = walk(bytes, at, (key, start, end) => {
+    if (entries.length === limit) return 'stop';
+    entries.push({ key, value: { start, end } });
+    return 'go on';
+  });
+  if (end === STOPPED) return 'too many';
+  return end === MALFORMED ? 'malformed' : entries;
+}
+
+const MALFORMED = -1;
+const STOPPED = -2;
+
+/** Where the object ends that starts at `at`. */
+function walk(
   bytes: Buffer,
   at: number,
-  limit: number,
-): { readonly key: Span; readonly value: Span }[] | 'malformed' | 'too many' {
-  const entries: { key: Span; value: Span }[] = [];
+  visit: (key: Span, start: number, end: number) => 'go on' | 'stop',
+): number {
+  if (bytes[at] !== OPEN_BRACE) return MALFORMED;
   let i = skipSpace(bytes, at + 1);
-  if (bytes[i] === CLOSE_BRACE) return entries;
+  if (bytes[i] === CLOSE_BRACE) return i + 1;
   for (;;) {
     const keyEnd = bytes[i] === QUOTE ? endOfString(bytes, i) : -1;
-    const colon = keyEnd === -1 ? -1 : skipSpace(bytes, keyEnd);
-    if (bytes[colon] !== COLON) return 'malformed';
+    if (keyEnd === -1) return MALFORMED;
+    const colon = skipSpace(bytes, keyEnd);
+    if (bytes[colon] !== COLON) return MALFORMED;
     const start = skipSpace(bytes, colon + 1);
     const end = endOfValue(bytes, start);
-    if (end === -1) return 'malformed';
-    if (entries.length === limit) return 'too many';
-    entries.push({ key: { start: i, end: keyEnd }, value: { start, end } });
+    if (end === -1) return MALFORMED;
+    if (visit({ start: i, end: keyEnd }, start, end) === 'stop') return STOPPED;
     i = skipSpace(bytes, end);
-    if (bytes[i] === CLOSE_BRACE) return entries;
-    if (bytes[i] !== COMMA) return 'malformed';
+    if (bytes[i] === CLOSE_BRACE) return i + 1;
+    if (bytes[i] !== COMMA) return MALFORMED;
     i = skipSpace(bytes, i + 1);
   }
 }
