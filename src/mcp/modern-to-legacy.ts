@@ -6,10 +6,7 @@ import { objectOf, toLegacyClient } from './capabilities.js';
 import { moved, removals } from './edits.js';
 import type { Envelope, ModernRequest } from './envelope.js';
 import { fromRaw, type RawJson, type RequestMessage, splice } from './message.js';
-import { LEGACY_VERSIONS } from './protocol.js';
-
-/** The newest version with a handshake is the one that has most of what the modern one has. */
-export const SPOKEN_VERSION = LEGACY_VERSIONS[0] ?? '';
+import { NEWEST_LEGACY_VERSION } from './protocol.js';
 
 /**
  * The parameters of the `initialize` that stands for such a client. Clients with the same ones may share a child: they
@@ -18,7 +15,7 @@ export const SPOKEN_VERSION = LEGACY_VERSIONS[0] ?? '';
 export function initializeParams(envelope: Envelope, broker: { readonly clientInfo: RawJson }): RawJson {
   const { clientInfo, capabilities } = envelope;
   return objectOf([
-    ['protocolVersion', `"${SPOKEN_VERSION}"`],
+    ['protocolVersion', `"${NEWEST_LEGACY_VERSION}"`],
     ['capabilities', toLegacyClient(capabilities)],
     ['clientInfo', clientInfo !== undefined && isNamed(clientInfo) ? clientInfo : broker.clientInfo],
   ]);

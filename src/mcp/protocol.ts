@@ -1,11 +1,18 @@
 /** Facts of the protocol: versions, header names, JSON-RPC errors. No behaviour. */
 import type { RawJson } from './message.js';
 
+/** The version with a handshake that has most of what the modern era has. */
+export const NEWEST_LEGACY_VERSION = '2025-11-25';
 /**
  * Versions with an `initialize` handshake, newest first. What a session agreed on is its child's choice among them.
  * The SDKs also list `2024-10-07`, which came before the first release and which nothing describes any more.
  */
-export const LEGACY_VERSIONS: readonly string[] = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'];
+export const LEGACY_VERSIONS: readonly string[] = [
+  NEWEST_LEGACY_VERSION,
+  '2025-06-18',
+  '2025-03-26',
+  '2024-11-05',
+];
 /** From here on event ids and events without data are understood (MCP 2025-11-25, basic/transports). */
 export const RESUMABLE_VERSION = '2025-11-25';
 /** From here on there is no handshake and no session. */

@@ -141,8 +141,9 @@ export function textAt(bytes: Buffer, span: Span): string | undefined {
 /** Whether the string at `span` is `text` (ASCII), without making a string of it where nothing is escaped. */
 export function isTextAt(bytes: Buffer, span: Span, text: string): boolean {
   const { start, end } = span;
-  if (end - start !== text.length + 2) {
-    const canBe = end - start <= text.length * LONGEST_SPELLING + 2;
+  const length = end - start - 2;
+  if (length !== text.length) {
+    const canBe = length > text.length && length <= text.length * LONGEST_SPELLING;
     return canBe && hasEscape(bytes, span) && textAt(bytes, span) === text;
   }
   if (bytes[start] !== QUOTE) return false;

@@ -65,8 +65,6 @@ test('an annotation spelled with escapes is one', () => {
   assert.equal(readToolHeaders(answer).headers.size, 1);
 });
 
-let deep: object = region;
-for (let i = 0; i < 5000; i += 1) deep = { items: deep };
 const MALFORMED: readonly (readonly [what: string, schema: unknown])[] = [
   ['an empty name', object({ a: { ...region, 'x-mcp-header': '' } })],
   ['a name with a space', object({ a: { ...region, 'x-mcp-header': 'a b' } })],
@@ -86,7 +84,6 @@ const MALFORMED: readonly (readonly [what: string, schema: unknown])[] = [
   ['it in a choice', { oneOf: [object({ a: region })] }],
   ['it in a definition', { $defs: { a: region } }],
   ['it in a condition', { if: object({ a: region }) }],
-  ['it deeper than anybody looks', object({ a: deep })],
 ];
 
 for (const [what, schema] of MALFORMED) {
@@ -96,6 +93,18 @@ for (const [what, schema] of MALFORMED) {
     assert.deepEqual([...headers.keys()], ['good']);
   });
 }
+
+test('a schema deeper than anybody looks is malformed where it may hide an annotation', () => {
+  for (const [opening, closing] of [
+    ['{"items":', '}'],
+    ['{"properties":{"a":', '}}'],
+  ] as const) {
+    const depth = 20_000;
+    const schema = opening.repeat(depth) + JSON.stringify(region) + closing.repeat(depth);
+    const answer = Buffer.from(`{"result":{"tools":[{"name":"t","inputSchema":${schema}}]}}`);
+    assert.deepEqual([...readToolHeaders(answer).malformed.keys()], ['t']);
+  }
+});
 
 test('what is no list of tools has no headers', () => {
   for (const text of [
