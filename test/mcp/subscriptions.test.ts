@@ -71,6 +71,7 @@ test('granted is what the server declares', () => {
     ...NOTHING,
     resourceSubscriptions: ['a:/'],
   });
+  assert.deepEqual(granted(ALL, '{"tools":{"listChanged":"no"}}'), NOTHING);
   assert.deepEqual(granted(NOTHING, '{"tools":{"listChanged":true}}'), NOTHING);
   assert.deepEqual(granted(ALL, '{"tools":{"__proto__":{"listChanged":true}}}'), NOTHING);
 });
