@@ -2,6 +2,8 @@
  * JSON-RPC messages as bytes with known places. A message is never re-serialised: what is not an id, a progress token or
  * a cancelled request id leaves exactly as it came, so large integers, `1.0`, unknown members and escapes survive.
  */
+
+import { META } from './protocol.js';
 import {
   elementsOf,
   isArrayAt,
@@ -25,8 +27,11 @@ export interface RequestMessage {
   readonly bytes: Buffer;
   readonly method: string;
   readonly id: Span;
+  readonly params: Span | undefined;
   /** `params._meta.progressToken`. */
   readonly token: Span | undefined;
+  /** The version in `params._meta` by which a request of the modern era is known, whatever its value is. */
+  readonly version: Span | undefined;
 }
 
 export interface NotificationMessage {
@@ -57,6 +62,7 @@ export interface Invalid {
 const LF = 0x0a;
 const CR = 0x0d;
 const TOP = ['jsonrpc', 'id', 'method', 'params', 'result', 'error'] as const;
+const OWN_META = ['progressToken', META.version] as const;
 const SUBJECTS: ReadonlyMap<string, 'progressToken' | 'requestId'> = new Map([
   ['notifications/progress', 'progressToken'],
   ['notifications/cancelled', 'requestId'],
@@ -89,9 +95,27 @@ export function readMessage(bytes: Buffer): Message | Invalid {
     return { kind: 'notification', bytes, method, subject };
   }
   if (id === undefined) return invalid(`"id" must be a string or a number of at most ${MAX_ID_BYTES} bytes`);
-  const token = spanAt(bytes, top.params, ['_meta', 'progressToken']);
-  if (typeof token === 'string') return invalid(FAULTS[token], id);
-  return { kind: 'request', bytes, method, id: top.id, token };
+  const meta = metaOf(bytes, top.params);
+  if (typeof meta === 'string') return invalid(FAULTS[meta], id);
+  const token = meta?.progressToken;
+  return {
+    kind: 'request',
+    bytes,
+    method,
+    id: top.id,
+    params: top.params,
+    token: token && isId(bytes, token) ? token : undefined,
+    version: meta?.[META.version],
+  };
+}
+
+/** One walk, for every request passes here. */
+function metaOf(bytes: Buffer, params: Span | undefined) {
+  const meta = memberAt(bytes, params, ['_meta']);
+  if (typeof meta !== 'object') return meta;
+  if (!isObjectAt(bytes, meta.start)) return undefined;
+  const scanned = membersOf(bytes, meta.start, OWN_META);
+  return typeof scanned === 'string' ? scanned : scanned.members;
 }
 
 /** The messages of a batch (MCP 2025-03-26 only), or undefined when the body is no array. */
@@ -106,6 +130,20 @@ export function readBatch(bytes: Buffer, limit: number): (Message | Invalid)[] |
 
 export function rawAt(bytes: Buffer, span: Span): RawJson {
   return bytes.toString('latin1', span.start, span.end);
+}
+
+/** A value of ours as JSON, in the form of what is cut out of messages. */
+export function toRaw(value: unknown): RawJson {
+  return Buffer.from(JSON.stringify(value)).toString('latin1');
+}
+
+/** A small piece of a message as a value; undefined when it is no JSON. */
+export function fromRaw(raw: RawJson): unknown {
+  try {
+    return JSON.parse(Buffer.from(raw, 'latin1').toString());
+  } catch {
+    return undefined;
+  }
 }
 
 /** `bytes` with the value at each span replaced. */

@@ -9,8 +9,18 @@ export interface Span {
   readonly end: number;
 }
 
+/** The value of a member, and where its name begins. */
+export interface MemberSpan extends Span {
+  readonly key: number;
+}
+
+export interface Entry {
+  readonly key: Span;
+  readonly value: Span;
+}
+
 export interface ScannedObject<Name extends string> {
-  readonly members: { readonly [N in Name]?: Span };
+  readonly members: { readonly [N in Name]?: MemberSpan };
   readonly end: number;
 }
 
@@ -29,7 +39,7 @@ const BRACKET_BIT = 0x20;
 /** Below this, looking at each byte beats a native call. */
 const SHORT = 64;
 /** No text we look for is longer than this, even with each character written as `\uXXXX`. */
-const LONGEST_NAME = 96;
+const LONGEST_NAME = 256;
 
 /** The members among `names` of the object that starts at `at`, and where it ends. A name met twice is a fault. */
 export function membersOf<Name extends string>(
@@ -37,26 +47,54 @@ export function membersOf<Name extends string>(
   at: number,
   names: readonly Name[],
 ): ScannedObject<Name> | ScanFault {
-  if (bytes[at] !== OPEN_BRACE) return 'malformed';
-  const members: Partial<Record<Name, Span>> = {};
+  const members: Partial<Record<Name, MemberSpan>> = {};
+  const end = walk(bytes, at, (key, start, end) => {
+    const name = nameAt(bytes, key, names);
+    if (name === undefined) return 'go on';
+    if (members[name] !== undefined) return 'stop';
+    members[name] = { start, end, key: key.start };
+    return 'go on';
+  });
+  if (end === STOPPED) return 'duplicate';
+  return end === MALFORMED ? 'malformed' : { members, end };
+}
+
+/** Each member of the object that starts at `at`, in order; at most `limit` of them. */
+export function entriesOf(bytes: Buffer, at: number, limit: number): Entry[] | 'malformed' | 'too many' {
+  const entries: Entry[] = [];
+  const end = walk(bytes, at, (key, start, end) => {
+    if (entries.length === limit) return 'stop';
+    entries.push({ key, value: { start, end } });
+    return 'go on';
+  });
+  if (end === STOPPED) return 'too many';
+  return end === MALFORMED ? 'malformed' : entries;
+}
+
+const MALFORMED = -1;
+const STOPPED = -2;
+
+/** Where the object ends that starts at `at`. */
+function walk(
+  bytes: Buffer,
+  at: number,
+  visit: (key: Span, start: number, end: number) => 'go on' | 'stop',
+): number {
+  if (bytes[at] !== OPEN_BRACE) return MALFORMED;
   let i = skipSpace(bytes, at + 1);
-  if (bytes[i] === CLOSE_BRACE) return { members, end: i + 1 };
+  if (bytes[i] === CLOSE_BRACE) return i + 1;
   for (;;) {
     const keyEnd = bytes[i] === QUOTE ? endOfString(bytes, i) : -1;
-    if (keyEnd === -1) return 'malformed';
+    if (keyEnd === -1) return MALFORMED;
     const colon = skipSpace(bytes, keyEnd);
-    if (bytes[colon] !== COLON) return 'malformed';
+    if (bytes[colon] !== COLON) return MALFORMED;
     const start = skipSpace(bytes, colon + 1);
     const end = endOfValue(bytes, start);
-    if (end === -1) return 'malformed';
-    const name = nameAt(bytes, { start: i, end: keyEnd }, names);
-    if (name !== undefined) {
-      if (members[name] !== undefined) return 'duplicate';
-      members[name] = { start, end };
-    }
+    if (end === -1) return MALFORMED;
+    if (visit({ start: i, end: keyEnd }, start, end) === 'stop') return STOPPED;
     i = skipSpace(bytes, end);
-    if (bytes[i] === CLOSE_BRACE) return { members, end: i + 1 };
-    if (bytes[i] !== COMMA) return 'malformed';
+    if (bytes[i] === CLOSE_BRACE) return i + 1;
+    if (bytes[i] !== COMMA) return MALFORMED;
     i = skipSpace(bytes, i + 1);
   }
 }

@@ -1,0 +1,63 @@
+/**
+ * What a modern client asks, as a legacy server is asked it. Nothing but the envelope, and the answers to what was asked
+ * before, is taken out; the rest of a request leaves as it came, byte for byte.
+ */
+import { objectOf, toLegacyClient } from './capabilities.js';
+import { moved, removals } from './edits.js';
+import type { Envelope, ModernRequest } from './envelope.js';
+import { fromRaw, type RawJson, type RequestMessage, splice } from './message.js';
+import { NEWEST_LEGACY_VERSION } from './protocol.js';
+
+/**
+ * The parameters of the `initialize` that stands for such a client. Clients with the same ones may share a child: they
+ * are all that a legacy server ever learns of its client.
+ */
+export function initializeParams(envelope: Envelope, broker: { readonly clientInfo: RawJson }): RawJson {
+  const { clientInfo, capabilities } = envelope;
+  return objectOf([
+    ['protocolVersion', `"${NEWEST_LEGACY_VERSION}"`],
+    ['capabilities', toLegacyClient(capabilities)],
+    ['clientInfo', clientInfo !== undefined && isNamed(clientInfo) ? clientInfo : broker.clientInfo],
+  ]);
+}
+
+export function initializeFor(
+  envelope: Envelope,
+  broker: { readonly id: RawJson; readonly clientInfo: RawJson },
+): Buffer {
+  const params = initializeParams(envelope, broker);
+  return Buffer.from(
+    `{"jsonrpc":"2.0","id":${broker.id},"method":"initialize","params":${params}}`,
+    'latin1',
+  );
+}
+
+/** A legacy server may refuse a client without a name or a version; a modern one need not say who it is. */
+function isNamed(clientInfo: RawJson): boolean {
+  const value = fromRaw(clientInfo);
+  if (typeof value !== 'object' || value === null) return false;
+  return (
+    'name' in value &&
+    typeof value.name === 'string' &&
+    'version' in value &&
+    typeof value.version === 'string'
+  );
+}
+
+export function toLegacyRequest({ message, params }: ModernRequest): RequestMessage {
+  const { bytes, id, token } = message;
+  const { _meta: meta, inputResponses, requestState } = params.members;
+  const edits = [
+    ...removals(bytes, params.at.start, [inputResponses, requestState]),
+    ...(meta === undefined ? [] : removals(bytes, meta.start, params.envelope)),
+  ];
+  return {
+    kind: 'request',
+    bytes: splice(bytes, edits),
+    method: message.method,
+    id: moved(id, edits),
+    params: moved(params.at, edits),
+    token: token && moved(token, edits),
+    version: undefined,
+  };
+}
