@@ -62,6 +62,33 @@ export function membersOf<Name extends string>(
   }
 }
 
+export interface Entry {
+  readonly key: Span;
+  readonly value: Span;
+}
+
+/** All members of the object that starts at `at`, whatever their names; at most `limit` of them. */
+export function entriesOf(bytes: Buffer, at: number, limit: number): Entry[] | 'malformed' | 'too many' {
+  const entries: Entry[] = [];
+  if (bytes[at] !== OPEN_BRACE) return 'malformed';
+  let i = skipSpace(bytes, at + 1);
+  if (bytes[i] === CLOSE_BRACE) return entries;
+  for (;;) {
+    const keyEnd = bytes[i] === QUOTE ? endOfString(bytes, i) : -1;
+    if (keyEnd === -1) return 'malformed';
+    const colon = skipSpace(bytes, keyEnd);
+    const start = skipSpace(bytes, colon + 1);
+    const end = bytes[colon] === COLON ? endOfValue(bytes, start) : -1;
+    if (end === -1) return 'malformed';
+    if (entries.length === limit) return 'too many';
+    entries.push({ key: { start: i, end: keyEnd }, value: { start, end } });
+    i = skipSpace(bytes, end);
+    if (bytes[i] === CLOSE_BRACE) return entries;
+    if (bytes[i] !== COMMA) return 'malformed';
+    i = skipSpace(bytes, i + 1);
+  }
+}
+
 /** The elements of the array that starts at `at`; at most `limit` of them. */
 export function elementsOf(bytes: Buffer, at: number, limit: number): Span[] | 'malformed' | 'too many' {
   const spans: Span[] = [];
