@@ -179,9 +179,15 @@ const legacy = (why: string): Finding => ({ era: 'legacy', discover: null, why }
 
 /** What decides how a server answers: the program, what it is told, and the files that it is told to run. */
 function keyOf({ args, env }: ServerEntry, command: string): Sha256 {
-  const files = [command, ...args.filter(isAbsolute)].map((path) => {
-    const found = statSync(path, { throwIfNoEntry: false });
-    return found?.isFile() === true ? [found.mtimeMs, found.size] : null;
-  });
+  const files = [command, ...args.filter(isAbsolute)].map(stampOf);
   return sha256(JSON.stringify([command, args, Object.entries(env).sort(), files]));
+}
+
+function stampOf(path: string): readonly number[] | null {
+  try {
+    const found = statSync(path);
+    return found.isFile() ? [found.mtimeMs, found.size] : null;
+  } catch {
+    return null;
+  }
 }
