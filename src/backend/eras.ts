@@ -7,7 +7,7 @@ import { statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { type Clock, SECOND } from '../base/clock.js';
 import { type Sha256, sha256 } from '../base/ids.js';
-import { describeError, type Log } from '../base/log.js';
+import { describeError, type Log, type LogFields } from '../base/log.js';
 import { rawAt, readMessage, valueAt } from '../mcp/message.js';
 import {
   MAX_DISCOVER_BYTES,
@@ -121,7 +121,7 @@ export class Eras implements AsyncDisposable {
     const { spawner, log, probeMs = PROBE_MS } = this.#options;
     return new Promise((resolve) => {
       const sibling = spawner.start(entry, access, {
-        log,
+        log: aside(log, entry.name),
         onLine: (line) => {
           const finding = judge(line);
           if (finding !== undefined) conclude(finding);
@@ -143,6 +143,12 @@ export class Eras implements AsyncDisposable {
       sibling.write(PROBE);
     });
   }
+}
+
+/** That a sibling ends is no news, however it does. */
+function aside({ debug }: Log, server: string): Log {
+  const note = (event: string, fields?: LogFields) => debug(event, { server, probe: true, ...fields });
+  return { debug: note, info: note, warn: note, error: note };
 }
 
 /** What a line of a server that was asked `server/discover` tells; undefined for what is no answer. */

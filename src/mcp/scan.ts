@@ -29,7 +29,7 @@ const BRACKET_BIT = 0x20;
 /** Below this, looking at each byte beats a native call. */
 const SHORT = 64;
 /** No text we look for is longer than this, even with each character written as `\uXXXX`. */
-const LONGEST_NAME = 96;
+const LONGEST_NAME = 256;
 
 /** The members among `names` of the object that starts at `at`, and where it ends. A name met twice is a fault. */
 export function membersOf<Name extends string>(
