@@ -36,10 +36,11 @@ export class ModernLink implements Link {
 
   /** A line of the child. */
   hear(line: Buffer): Heard {
-    const { state, toChild, toClient } = fromChild(this.#state, line);
+    const { state, toChild, toClient, about } = fromChild(this.#state, line);
     this.#state = state;
     this.#say(toChild);
-    const [first, ...more] = toClient.map((message) => this.#hear(message));
+    const call = about === undefined ? undefined : Number(about);
+    const [first, ...more] = toClient.map((message) => this.#hear(message, call));
     if (first === undefined) return { settled: false, drain: undefined };
     return more.length === 0 ? first : together([first, ...more]);
   }

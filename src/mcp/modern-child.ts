@@ -5,6 +5,7 @@
  */
 import { lineOf, type RawJson, rawAt, splice, textAt, valueAt } from './message.js';
 import { type Envelope, META, rawOf } from './meta.js';
+import * as calls from './modern-child-calls.js';
 import {
   type ChildSide,
   type ClientSide,
@@ -18,25 +19,11 @@ import {
   kindOf,
   legacyError,
   legacyResult,
-  type ResultMembers,
   resultMembers,
   subscriptionOf,
   withoutSubscription,
 } from './modern-child-results.js';
-import {
-  type Answers,
-  type Input,
-  MAX_ROUNDS,
-  MULTI_ROUND,
-  NOT_KEPT,
-  readRound,
-  requestOf,
-  responseOf,
-  retryEdits,
-  TOO_MANY_ROUNDS,
-  unanswered,
-} from './modern-child-rounds.js';
-import { ERRORS, errorAnswer, notification, type RpcError, resultAnswer } from './protocol.js';
+import { ERRORS, errorAnswer, type RpcError, resultAnswer } from './protocol.js';
 import { isObjectAt, membersOf, type Span, skipSpace } from './scan.js';
 
 export interface ModernChild {
@@ -45,36 +32,16 @@ export interface ModernChild {
   readonly client: ClientSide | undefined;
   readonly child: ChildSide | undefined;
   readonly logLevel: string | undefined;
-  /** Calls whose answers need more than a look, by the client's id. */
-  readonly calls: ReadonlyMap<RawJson, Call>;
-  /** Retries: the id the child knows -> the client's. */
-  readonly retries: ReadonlyMap<RawJson, RawJson>;
-  /** Questions that the client has not answered: their id -> the client's id of the call. */
-  readonly asks: ReadonlyMap<RawJson, RawJson>;
+  readonly book: calls.CallBook;
   readonly listening: listen.Listening;
-  /** Bytes of calls and answers that are kept for retries. */
-  readonly held: number;
-  readonly maxHeld: number;
-  readonly lastId: number;
-}
-
-interface Call {
-  readonly method: string;
-  /** As the child got it first; kept for a retry, if there is room. */
-  readonly line: Buffer | undefined;
-  /** The id the child knows now; undefined while the client is asked. */
-  readonly id: RawJson | undefined;
-  readonly rounds: number;
-  readonly asked: ReadonlyMap<RawJson, Input>;
-  readonly answers: Answers;
-  readonly requestState: RawJson | undefined;
-  readonly held: number;
 }
 
 export interface ModernStep {
   readonly state: ModernChild;
   readonly toChild: readonly Buffer[];
   readonly toClient: readonly Buffer[];
+  /** The client's id of the call that `toClient` is about. */
+  readonly about?: RawJson;
 }
 
 export function newModernChild(maxHeldBytes: number): ModernChild {
@@ -83,13 +50,8 @@ export function newModernChild(maxHeldBytes: number): ModernChild {
     client: undefined,
     child: undefined,
     logLevel: undefined,
-    calls: new Map(),
-    retries: new Map(),
-    asks: new Map(),
+    book: calls.emptyBook(maxHeldBytes),
     listening: listen.SILENT,
-    held: 0,
-    maxHeld: maxHeldBytes,
-    lastId: 0,
   };
 }
 
@@ -100,8 +62,6 @@ const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'aler
 const NOT_INITIALIZED: RpcError = { code: -32600, message: 'The session is not initialized' };
 const INVALID_PARAMS: RpcError = { code: -32602, message: 'Invalid params' };
 const UNKNOWN_RESULT: RpcError = { code: -32603, message: 'The MCP server gave a result of an unknown type' };
-/** Answers that are looked at. */
-const WATCHED: ReadonlySet<string> = new Set([...MULTI_ROUND, 'tools/list']);
 /** What this era's servers never had; a client of it that asks is told what they told. */
 const NOT_LEGACY: ReadonlySet<string> = new Set(['server/discover', 'subscriptions/listen']);
 
@@ -115,7 +75,8 @@ export function fromClient(state: ModernChild, line: Buffer): ModernStep {
   if (top === undefined) return stay(state);
   const id = top.id && rawAt(line, top.id);
   const method = top.method && textAt(line, top.method);
-  if (method === undefined) return id === undefined ? stay(state) : answered(state, id, line, top.result);
+  if (method === undefined)
+    return id === undefined ? stay(state) : called(state, calls.answer(state.book, id, line, top.result));
   return id === undefined ? notified(state, method, line) : requested(state, id, method, line, top);
 }
 
@@ -161,7 +122,7 @@ function requested(state: ModernChild, id: RawJson, method: string, line: Buffer
     }
     default:
       if (NOT_LEGACY.has(method)) return tell(state, errorAnswer(id, ERRORS.unknownMethod));
-      return forward(state, client, id, method, line, top);
+      return forward(state, client, id, method, line, top.params);
   }
 }
 
@@ -171,22 +132,10 @@ function forward(
   id: RawJson,
   method: string,
   line: Buffer,
-  top: Top,
+  params: Span | undefined,
 ): ModernStep {
-  const enveloped = withEnvelope(line, top.params, envelopeOf(client, state.logLevel));
-  if (!WATCHED.has(method)) return say(state, enveloped);
-  const isKept = MULTI_ROUND.has(method) && state.held <= state.maxHeld;
-  const call: Call = {
-    method,
-    line: isKept ? enveloped : undefined,
-    id,
-    rounds: 0,
-    asked: new Map(),
-    answers: new Map(),
-    requestState: undefined,
-    held: isKept ? enveloped.length : 0,
-  };
-  return say(withCall(state, id, call), enveloped);
+  const enveloped = withEnvelope(line, params, envelopeOf(client, state.logLevel));
+  return say({ ...state, book: calls.begin(state.book, id, method, enveloped) }, enveloped);
 }
 
 const envelopeOf = ({ envelope }: ClientSide, logLevel: string | undefined): Envelope =>
@@ -199,47 +148,14 @@ function notified(state: ModernChild, method: string, line: Buffer): ModernStep 
   const subject = method === 'notifications/cancelled' ? valueAt(line, ['params', 'requestId']) : undefined;
   if (subject === undefined) return stay(state);
   const id = rawAt(line, subject);
-  const call = state.calls.get(id);
+  const call = state.book.calls.get(id);
   if (call === undefined) {
     const isWaiting = state.listening.waiters.some((waiter) => waiter.id === id);
     return isWaiting ? listened(state, listen.giveUp(state.listening, id)) : say(state, line);
   }
-  const step = endCall(state, id, call);
+  const step = called(state, calls.end(state.book, id));
   if (call.id === undefined) return step;
   return { ...step, toChild: [splice(line, [{ at: subject, raw: call.id }])] };
-}
-
-/** The client answers a question. */
-function answered(state: ModernChild, ask: RawJson, line: Buffer, result: Span | undefined): ModernStep {
-  const id = state.asks.get(ask);
-  const call = id === undefined ? undefined : state.calls.get(id);
-  const input = call?.asked.get(ask);
-  if (id === undefined || call === undefined || input === undefined) return stay(state);
-  const raw = responseOf(input, line, result);
-  if (raw === undefined) return fail(state, id, call, unanswered(input, line));
-  if (state.held + raw.length > state.maxHeld * 2) return fail(state, id, call, NOT_KEPT);
-  const asked = new Map(call.asked);
-  asked.delete(ask);
-  const answers = new Map(call.answers).set(input.key, raw);
-  const held = call.held + raw.length;
-  const next = withCall({ ...state, asks: without(state.asks, [ask]) }, id, {
-    ...call,
-    asked,
-    answers,
-    held,
-  });
-  return asked.size > 0 ? stay(next) : retry(next, id);
-}
-
-function retry(state: ModernChild, id: RawJson): ModernStep {
-  const call = state.calls.get(id);
-  if (call?.line === undefined) return stay(state);
-  const lastId = state.lastId + 1;
-  const retryId = `"fjmcp-${lastId}"`;
-  const line = splice(call.line, retryEdits(call.line, retryId, call.requestState, call.answers));
-  const next = { ...call, id: retryId, answers: new Map(), requestState: undefined, held: call.line.length };
-  const retries = new Map(state.retries).set(retryId, id);
-  return say(withCall({ ...state, retries, lastId }, id, next), line);
 }
 
 /** The child answers. */
@@ -248,11 +164,12 @@ function settled(state: ModernChild, childId: RawJson, line: Buffer, top: Top): 
   const { listening } = state;
   if (listening.opening?.id === childId || listening.current?.id === childId)
     return listened(state, listen.ended(listening, childId, errorOf(line, top)));
-  const id = state.retries.get(childId) ?? childId;
-  const call = state.calls.get(id);
-  if (isOurs(childId) && call === undefined) return stay(state);
-  if (call !== undefined && call.id !== childId) return stay(state);
-  const next = call === undefined ? state : endCall(state, id, call).state;
+  const { book } = state;
+  const id = book.retries.get(childId) ?? childId;
+  const call = book.calls.get(id);
+  // Of a call that is over, or of a round of it.
+  if (call === undefined ? calls.isOurs(childId) : call.id !== childId) return stay(state);
+  const next = call === undefined ? state : { ...state, book: calls.end(book, id).book };
   const rename = top.id === undefined || id === childId ? [] : [{ at: top.id, raw: id }];
   if (top.result === undefined)
     return tell(next, splice(line, [...rename, ...legacyError(line, call?.method)]));
@@ -262,7 +179,10 @@ function settled(state: ModernChild, childId: RawJson, line: Buffer, top: Top): 
     case 'complete':
       return tell(next, splice(line, [...rename, ...legacyResult(line, found, call?.method)]));
     case 'input_required':
-      return ask(state, id, call, line, found);
+      return {
+        ...called(state, calls.inquire(book, id, line, found, state.client?.asked ?? new Set())),
+        about: id,
+      };
     case 'unknown':
       return tell(next, errorAnswer(id, UNKNOWN_RESULT));
   }
@@ -274,38 +194,6 @@ function greeted(state: ModernChild, id: RawJson, line: Buffer, top: Top): Moder
   const discovered = readDiscovered(line, state.client.version);
   if ('code' in discovered) return tell(next, errorAnswer(id, discovered));
   return tell({ ...next, child: discovered.child }, resultAnswer(id, discovered.result));
-}
-
-/** The child wants to know something before it goes on with a call. */
-function ask(
-  state: ModernChild,
-  id: RawJson,
-  call: Call | undefined,
-  line: Buffer,
-  found: ResultMembers,
-): ModernStep {
-  // MCP 2026-07-28, basic/patterns/mrtr: on other requests a server must not.
-  if (call === undefined) return tell(state, errorAnswer(id, NOT_KEPT));
-  if (call.line === undefined) return fail(state, id, call, NOT_KEPT);
-  if (call.rounds >= MAX_ROUNDS) return fail(state, id, call, TOO_MANY_ROUNDS);
-  const round = readRound(line, found, state.client?.asked ?? new Set());
-  if ('code' in round) return fail(state, id, call, round);
-  const asked = new Map(round.inputs.map((input, at) => [`"fjmcp-${state.lastId + 1 + at}"`, input]));
-  const { requestState } = round;
-  const held = call.held + (requestState?.length ?? 0);
-  const retries = call.id === undefined ? state.retries : without(state.retries, [call.id]);
-  const next = withCall(
-    {
-      ...state,
-      retries,
-      asks: new Map([...state.asks, ...[...asked.keys()].map((ask) => [ask, id] as const)]),
-      lastId: state.lastId + asked.size,
-    },
-    id,
-    { ...call, id: undefined, rounds: call.rounds + 1, asked, answers: new Map(), requestState, held },
-  );
-  if (asked.size === 0) return retry(next, id);
-  return tell(next, ...[...asked].map(([askId, input]) => requestOf(input, askId)));
 }
 
 /** The child notifies. */
@@ -333,7 +221,7 @@ function listened(state: ModernChild, step: listen.ListeningStep): ModernStep {
     state: { ...state, listening },
     toChild: [
       ...(open === undefined ? [] : [listenRequest(open, envelope)]),
-      ...cancel.map((id) => lineOf(cancelled(id))),
+      ...cancel.map((id) => lineOf(calls.withdrawal(id))),
     ],
     toClient: answered.map(({ id, error }) =>
       error === undefined ? resultAnswer(id, {}) : errorAnswer(id, error),
@@ -341,28 +229,11 @@ function listened(state: ModernChild, step: listen.ListeningStep): ModernStep {
   };
 }
 
-/** The call ends with an error of ours; what was asked for it is taken back. */
-function fail(state: ModernChild, id: RawJson, call: Call, error: RpcError): ModernStep {
-  const step = endCall(state, id, call);
-  return { ...step, toClient: [...step.toClient, errorAnswer(id, error)] };
-}
-
-function endCall(state: ModernChild, id: RawJson, call: Call): ModernStep {
-  const asks = [...call.asked.keys()];
-  const next = {
-    ...state,
-    calls: without(state.calls, [id]),
-    retries: call.id === undefined ? state.retries : without(state.retries, [call.id]),
-    asks: without(state.asks, asks),
-    held: state.held - call.held,
-  };
-  return tell(next, ...asks.map(cancelled));
-}
-
-function withCall(state: ModernChild, id: RawJson, call: Call): ModernChild {
-  const before = state.calls.get(id)?.held ?? 0;
-  return { ...state, calls: new Map(state.calls).set(id, call), held: state.held - before + call.held };
-}
+const called = (state: ModernChild, { book, toChild, toClient }: calls.CallStep): ModernStep => ({
+  state: { ...state, book },
+  toChild,
+  toClient,
+});
 
 function grantedBy(line: Buffer): ReadonlySet<string> {
   const span = valueAt(line, ['params', 'notifications']);
@@ -370,12 +241,6 @@ function grantedBy(line: Buffer): ReadonlySet<string> {
   const uris: unknown = notifications?.resourceSubscriptions;
   return new Set(Array.isArray(uris) ? uris.filter((uri) => typeof uri === 'string') : []);
 }
-
-/** Ids of ours are strings. */
-const cancelled = (id: RawJson): Buffer =>
-  notification('notifications/cancelled', { requestId: id.slice(1, -1) });
-
-const isOurs = (id: RawJson): boolean => id.startsWith('"fjmcp-');
 
 function errorOf(line: Buffer, { error }: Top): RpcError | undefined {
   const given = error && parse(line.subarray(error.start, error.end));
@@ -389,11 +254,4 @@ function topOf(line: Buffer): Top | undefined {
   if (!isObjectAt(line, at)) return undefined;
   const scanned = membersOf(line, at, TOP);
   return typeof scanned === 'string' ? undefined : scanned.members;
-}
-
-function without<V>(map: ReadonlyMap<RawJson, V>, ids: readonly RawJson[]): ReadonlyMap<RawJson, V> {
-  if (!ids.some((id) => map.has(id))) return map;
-  const rest = new Map(map);
-  for (const id of ids) rest.delete(id);
-  return rest;
 }

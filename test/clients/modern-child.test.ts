@@ -19,7 +19,7 @@ import {
 } from '@modelcontextprotocol/sdk/types.js';
 import { META } from '../../src/mcp/meta.js';
 import { type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
-import { connect } from '../fixtures/client.js';
+import { connect, eventsOf, initializeBody, nextEvent } from '../fixtures/client.js';
 import { until } from '../fixtures/until.js';
 
 const INFO = { name: 'test-application', version: '1.0.0' };
@@ -241,6 +241,34 @@ test('a child that dies between two rounds ends the call, and no other', async (
     (error) => error instanceof McpError && /exit code 4/.test(error.message),
   );
   assert.equal(await app.call('interview'), 'Ann likes blue');
+});
+
+test('a question goes out on the stream of its own call, not on that of a newer one', async () => {
+  await using bridge = await start();
+  const client = await connect(bridge.url, 'ann.1', initializeBody('2025-11-25', { elicitation: {} }));
+  const tool = (id: string, name: string) =>
+    client.post(
+      JSON.stringify({
+        jsonrpc: '2.0',
+        id,
+        method: 'tools/call',
+        params: { name, _meta: { progressToken: id } },
+      }),
+    );
+  const older = eventsOf(await tool('a', 'interview'));
+  const first = await nextEvent(older);
+  const newer = eventsOf(await tool('b', 'never'));
+  assert.equal((await nextEvent(newer)).method, 'notifications/progress');
+  const result = { action: 'accept', content: { it: 'x' } };
+  const answer = (id: unknown) => client.post(JSON.stringify({ jsonrpc: '2.0', id, result }));
+  await answer(first.id);
+  const second = await nextEvent(older);
+  assert.equal(second.params?.message, 'colour?');
+  await answer(second.id);
+  assert.equal((await nextEvent(older)).id, 'a');
+  const cancel = { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 'b' } };
+  await client.post(JSON.stringify(cancel));
+  assert.equal((await newer.next()).done, true, 'nothing else came on the newer one');
 });
 
 test('a session of a former broker goes on, and nobody asks for the era again', async () => {

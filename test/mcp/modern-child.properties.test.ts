@@ -104,9 +104,9 @@ test('nothing that either side says throws', () => {
         ({ state } = isClient
           ? fromClient(state, Buffer.concat([said, Buffer.from('\n')]))
           : fromChild(state, said));
-        assert.ok(state.held >= 0);
-        for (const [retry, id] of state.retries) assert.equal(state.calls.get(id)?.id, retry);
-        for (const id of state.asks.values()) assert.equal(state.calls.get(id)?.id, undefined);
+        assert.ok(state.book.held >= 0);
+        for (const [retry, id] of state.book.retries) assert.equal(state.book.calls.get(id)?.id, retry);
+        for (const id of state.book.asks.values()) assert.equal(state.book.calls.get(id)?.id, undefined);
       }
     }),
   );

@@ -312,7 +312,7 @@ describe('a result', () => {
     talk.client({ id: 2, method: 'tools/call', params: { name: 'a' } });
     const { toClient } = talk.child({ id: 2, result: { resultType: 'task', taskId: '1' } });
     assert.deepEqual([toClient[0].id, toClient[0].error.code], [2, -32603]);
-    assert.equal(talk.state.calls.size, 0);
+    assert.equal(talk.state.book.calls.size, 0);
   });
 
   const ERRORS: [what: string, method: string, error: object, code: number][] = [
@@ -395,8 +395,11 @@ describe('a call that needs input', () => {
     });
     const { toClient } = talk.child({ id: again.id, result: { resultType: 'complete', content: [] } });
     assert.deepEqual(toClient, [{ jsonrpc: '2.0', id: 2, result: { content: [] } }]);
-    assert.deepEqual([talk.state.calls.size, talk.state.retries.size, talk.state.asks.size], [0, 0, 0]);
-    assert.equal(talk.state.held, 0);
+    assert.deepEqual(
+      [talk.state.book.calls.size, talk.state.book.retries.size, talk.state.book.asks.size],
+      [0, 0, 0],
+    );
+    assert.equal(talk.state.book.held, 0);
   });
 
   test('passes questions and answers byte for byte', () => {
@@ -482,7 +485,7 @@ describe('a call that needs input', () => {
       assert.deepEqual(toChild, []);
       assert.equal(toClient.length, 1);
       assert.deepEqual([toClient[0].id, toClient[0].error.code], [2, -32603]);
-      assert.equal(talk.state.calls.size, 0);
+      assert.equal(talk.state.book.calls.size, 0);
     });
   }
 
@@ -535,7 +538,7 @@ describe('a call that needs input', () => {
       toChild: [],
       toClient: [],
     });
-    assert.equal(again.state.retries.size, 0);
+    assert.equal(again.state.book.retries.size, 0);
   });
 
   test('that is cancelled while the client is asked takes its questions back, and the child is not told', () => {
@@ -550,7 +553,10 @@ describe('a call that needs input', () => {
       told.map(({ params }: Message) => params),
       [{ requestId: toClient[0].id }],
     );
-    assert.deepEqual([talk.state.calls.size, talk.state.asks.size, talk.state.held], [0, 0, 0]);
+    assert.deepEqual(
+      [talk.state.book.calls.size, talk.state.book.asks.size, talk.state.book.held],
+      [0, 0, 0],
+    );
   });
 
   test('is not kept for a retry beyond the bound, and is not asked for then', () => {
