@@ -2,7 +2,8 @@
 import type { BlockList } from 'node:net';
 import { z } from 'zod';
 import { SANDBOX_MODES, type SandboxMode } from './backend/containment.js';
-import { checkServerEntry, isLaunchFault, parseCommandLine, type ServerEntry } from './backend/launch.js';
+import { CHILD_PROTOCOLS, type ConfiguredServer } from './backend/eras.js';
+import { checkServerEntry, isLaunchFault, parseCommandLine } from './backend/launch.js';
 import type { ChildLimits } from './backend/limits.js';
 import {
   type Address,
@@ -29,7 +30,7 @@ export interface Config {
     readonly pendingSeconds: number;
   };
   /** The first one serves `/mcp`. */
-  readonly servers: readonly ServerEntry[];
+  readonly servers: readonly ConfiguredServer[];
   readonly limits: {
     readonly maxChildren: number;
     readonly maxChildrenPerUser: number;
@@ -196,11 +197,12 @@ const serversFile = z.object({
       command: z.string().min(1),
       args: z.array(z.string()).default([]),
       env: z.record(z.string(), z.string()).default({}),
+      protocol: z.enum(CHILD_PROTOCOLS).default('auto'),
     }),
   ),
 });
 
-function readServers(read: EnvironmentReader): readonly ServerEntry[] {
+function readServers(read: EnvironmentReader): readonly ConfiguredServer[] {
   const file = read.text('BROKER_SERVERS_FILE');
   const entries = file === undefined ? readMcpCommand(read) : readServersFile(read, file);
   for (const entry of entries) {
@@ -211,17 +213,18 @@ function readServers(read: EnvironmentReader): readonly ServerEntry[] {
   return entries;
 }
 
-function readMcpCommand(read: EnvironmentReader): readonly ServerEntry[] {
+function readMcpCommand(read: EnvironmentReader): readonly ConfiguredServer[] {
   const line = parseCommandLine(read.text('BROKER_MCP_COMMAND') ?? 'forgejo-mcp --transport stdio');
   if (isLaunchFault(line)) {
     read.complain('BROKER_MCP_COMMAND', line.launchFault);
     return [];
   }
   const [command = '', ...args] = line;
-  return [{ name: 'forgejo', command, args, env: {} }];
+  const protocol = read.oneOf('BROKER_MCP_PROTOCOL', CHILD_PROTOCOLS, 'auto');
+  return [{ name: 'forgejo', command, args, env: {}, protocol }];
 }
 
-function readServersFile(read: EnvironmentReader, file: string): readonly ServerEntry[] {
+function readServersFile(read: EnvironmentReader, file: string): readonly ConfiguredServer[] {
   const text = read.file('BROKER_SERVERS_FILE', file);
   if (text === undefined) return [];
   const parsed = serversFile.safeParse(parseJson(text));

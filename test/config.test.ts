@@ -51,7 +51,7 @@ test('the documented defaults hold when only the required variables are set', ()
     maxMessageBytes: 16777216,
   });
   assert.deepEqual(config.servers, [
-    { name: 'forgejo', command: 'forgejo-mcp', args: ['--transport', 'stdio'], env: {} },
+    { name: 'forgejo', command: 'forgejo-mcp', args: ['--transport', 'stdio'], env: {}, protocol: 'auto' },
   ]);
   assert.deepEqual(config.forgejo.scopes.slice(0, 3), ['read:user', 'write:repository', 'write:issue']);
   assert.equal(config.forgejo.url, 'https://forgejo.example.org/git');
@@ -101,6 +101,7 @@ const REFUSED: readonly (readonly [name: string, value: string])[] = [
   ['BROKER_LOG_LEVEL', 'loud'],
   ['BROKER_MCP_COMMAND', 'server "unbalanced'],
   ['BROKER_MCP_COMMAND', `server ${'$'}{user.token}`],
+  ['BROKER_MCP_PROTOCOL', '2026-07-28'],
   ['BROKER_SERVERS_FILE', '/missing.json'],
   ['FORGEJO_URL', 'ftp://forgejo.example.org'],
   ['FORGEJO_SCOPES', 'read:user,write:issue'],
@@ -162,13 +163,13 @@ test('a servers file is the mcpServers shape, members for other hosts ignored', 
   const file = {
     mcpServers: {
       forgejo: { command: 'a', args: ['-x'], type: 'stdio' },
-      notes: { command: 'b', env: { A: '1' } },
+      notes: { command: 'b', env: { A: '1' }, protocol: 'modern' },
     },
   };
   const { servers } = good({ BROKER_SERVERS_FILE: '/s.json' }, { '/s.json': JSON.stringify(file) });
   assert.deepEqual(servers, [
-    { name: 'forgejo', command: 'a', args: ['-x'], env: {} },
-    { name: 'notes', command: 'b', args: [], env: { A: '1' } },
+    { name: 'forgejo', command: 'a', args: ['-x'], env: {}, protocol: 'auto' },
+    { name: 'notes', command: 'b', args: [], env: { A: '1' }, protocol: 'modern' },
   ]);
 });
 
@@ -178,6 +179,7 @@ for (const text of [
   '{"mcpServers":{}}',
   '{"mcpServers":{"Bad Name":{"command":"x"}}}',
   '{"mcpServers":{"a":{}}}',
+  '{"mcpServers":{"a":{"command":"x","protocol":"new"}}}',
 ]) {
   test(`the servers file ${text} is refused`, () => {
     assert.ok(
@@ -185,6 +187,12 @@ for (const text of [
         'BROKER_SERVERS_FILE: ',
       ),
     );
+  });
+}
+
+for (const protocol of ['auto', 'legacy', 'modern']) {
+  test(`the era of the one server may be said to be ${protocol}`, () => {
+    assert.equal(good({ BROKER_MCP_PROTOCOL: protocol }).servers[0]?.protocol, protocol);
   });
 }
 

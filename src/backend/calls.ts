@@ -93,6 +93,12 @@ export class Calls {
     return this.#calls.get(key)?.life;
   }
 
+  /** Where messages about a call may leave before its answer. */
+  streamOf(key: number | undefined): Exchange | undefined {
+    const exchange = key === undefined ? undefined : this.#calls.get(key)?.exchange;
+    return exchange?.streams === true ? exchange : undefined;
+  }
+
   /** Whether this child owes any answer. */
   owes(life: Life): boolean {
     for (const [, call] of this.#calls.entries()) if (call.life === life) return true;

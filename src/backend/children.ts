@@ -19,7 +19,8 @@ export interface Link {
 }
 
 export interface LinkEvents {
-  readonly onLine: (line: Buffer) => Heard;
+  /** `about` is the call that the line belongs to, where it does not say so itself. */
+  readonly onLine: (line: Buffer, about?: number) => Heard;
   readonly onEnd: (end: ChildEnd) => void;
 }
 
@@ -44,7 +45,7 @@ export interface ChildrenOptions {
   readonly launch: (before: Predecessor | undefined, events: LinkEvents) => Promise<Launched | RpcError>;
   /** Tells a new child what the conversation has settled; or why it cannot serve. */
   readonly greet: (life: Life, child: Link) => Promise<RpcError | undefined>;
-  readonly hear: (life: Life, line: Buffer) => Heard;
+  readonly hear: (life: Life, line: Buffer, about?: number) => Heard;
   /** Whether this child has calls to answer. */
   readonly owes: (life: Life) => boolean;
   readonly onServing: (startMs: number) => void;
@@ -177,8 +178,8 @@ export class Children {
 
   async #bringUp(life: Life, run: Run): Promise<RpcError | undefined> {
     const launched = await this.#options.launch(this.#predecessorOf(life), {
-      onLine: (line) =>
-        this.#runs.has(life) ? this.#options.hear(life, line) : { settled: false, drain: undefined },
+      onLine: (line, about) =>
+        this.#runs.has(life) ? this.#options.hear(life, line, about) : { settled: false, drain: undefined },
       onEnd: (end) => this.#ended(life, end),
     });
     if ('code' in launched) return launched;

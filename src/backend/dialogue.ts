@@ -134,8 +134,11 @@ export class Dialogue {
     this.#outbox.close();
   }
 
-  /** One line from a child. What is returned is for a child that talks faster than its client reads. */
-  hear(life: Life, line: Buffer): Heard {
+  /**
+   * One line from a child, about a call of it if that is known. What is returned is for a child that talks faster than its
+   * client reads.
+   */
+  hear(life: Life, line: Buffer, about?: number): Heard {
     if (line.length === 0) return { settled: false, drain: undefined };
     const message = readMessage(line);
     switch (message.kind) {
@@ -146,7 +149,7 @@ export class Dialogue {
         return { settled: false, drain: undefined };
       }
       case 'request':
-        return { settled: false, drain: this.#ask(message, life) };
+        return { settled: false, drain: this.#ask(message, life, about) };
       case 'notification':
         return { settled: false, drain: this.#pass(message, life) };
       case 'invalid':
@@ -159,8 +162,8 @@ export class Dialogue {
     }
   }
 
-  #ask(message: RequestMessage, life: Life): Drain {
-    const newest = this.#calls.newestStreaming();
+  #ask(message: RequestMessage, life: Life, about: number | undefined): Drain {
+    const newest = this.#calls.streamOf(about) ?? this.#calls.newestStreaming();
     const id = rawAt(message.bytes, message.id);
     if (message.method === 'ping' && !this.#outbox.canReach(newest)) {
       this.#options.write(life, lineOf(resultAnswer(id, {})));

@@ -103,9 +103,9 @@ export class Session {
       maxQueuedBytes: host.maxQueuedBytes,
       launch: (before, events) => host.launch(this, before, events),
       greet: (life, child) => this.#greet(life, child),
-      hear: (life, line) => {
+      hear: (life, line, about) => {
         host.observer.bytes('from_child', line.length);
-        return this.#dialogue.hear(life, line);
+        return this.#dialogue.hear(life, line, about);
       },
       owes: (life) => this.#dialogue.owes(life),
       onServing: (startMs) => {

@@ -10,9 +10,12 @@ import type { RpcError } from '../mcp/protocol.js';
 import type { StopGrace } from './child.js';
 import type { Launched, LinkEvents, Predecessor } from './children.js';
 import type { Containment } from './containment.js';
+import type { EraStore } from './era-store.js';
+import { type ConfiguredServer, Eras } from './eras.js';
 import * as failures from './failures.js';
 import { KnownAnswers } from './handshake.js';
-import type { ServerEntry, UpstreamFault, UpstreamSource } from './launch.js';
+import type { UpstreamFault, UpstreamSource } from './launch.js';
+import { ModernLink } from './modern-link.js';
 import { type Census, NO_OBSERVER, type SessionObserver } from './observer.js';
 import { Session, type SessionHost } from './session.js';
 import type { SessionRecord, SessionStore } from './session-store.js';
@@ -29,8 +32,8 @@ export interface SessionLimits {
 }
 
 export interface SessionsOptions {
-  readonly store: SessionStore;
-  readonly servers: readonly ServerEntry[];
+  readonly store: SessionStore & EraStore;
+  readonly servers: readonly ConfiguredServer[];
   readonly upstream: UpstreamSource;
   /** `PATH` and `LANG` of the children. */
   readonly path: string;
@@ -64,6 +67,7 @@ export class Sessions implements AsyncDisposable {
   readonly #known: KnownAnswers;
   readonly #slots: Slots;
   readonly #spawner: Spawner;
+  readonly #eras: Eras;
   readonly #ticker: NodeJS.Timeout;
   #isLeaving: boolean = false;
   #isClosed: boolean = false;
@@ -76,6 +80,7 @@ export class Sessions implements AsyncDisposable {
     this.#known = new KnownAnswers(now);
     this.#slots = new Slots(limits, () => observer.evicted('crowded'));
     this.#spawner = new Spawner({ ...options, maxMessageBytes: limits.maxMessageBytes });
+    this.#eras = new Eras({ ...options, spawner: this.#spawner });
     this.#ticker = setInterval(() => this.tick(), TICK_MS).unref();
   }
 
@@ -190,7 +195,8 @@ export class Sessions implements AsyncDisposable {
     await saved.catch((error: unknown) => {
       this.#options.log.warn('sessions.not-saved', { error: describeError(error) });
     });
-    await Promise.all(this.#slots.all.map(({ child }) => child?.stop('the broker is shutting down')));
+    const children = this.#slots.all.map(({ child }) => child?.stop('the broker is shutting down'));
+    await Promise.all([...children, this.#eras[Symbol.asyncDispose]()]);
     await this.#spawner[Symbol.asyncDispose]();
   }
 
@@ -238,7 +244,10 @@ export class Sessions implements AsyncDisposable {
       knownAnswer: ({ caller }, initialize) => this.#known.find(caller.userId, server, initialize),
       greeted: ({ caller }, initialize, answer) =>
         this.#known.remember(caller.userId, server, initialize, answer),
-      greetingFailed: ({ caller }, initialize) => this.#known.forget(caller.userId, server, initialize),
+      greetingFailed: ({ caller }, initialize) => {
+        this.#known.forget(caller.userId, server, initialize);
+        void this.#eras.doubt(server);
+      },
       opened: (record: SessionRecord) => store.addSession(record, MAX_SESSIONS_PER_USER),
       changed: (session, wishes) => store.updateSession(session.id, wishes),
       closed: (session) => {
@@ -268,7 +277,7 @@ export class Sessions implements AsyncDisposable {
     events: LinkEvents,
     log: Log,
   ): Promise<Launched | RpcError> {
-    const { servers, upstream } = this.#options;
+    const { servers, upstream, limits } = this.#options;
     const { server, caller } = slot.session;
     const entry = servers.find(({ name }) => name === server);
     if (entry === undefined) return failures.launchRefused({ launchFault: `"${server}" is not configured` });
@@ -276,10 +285,13 @@ export class Sessions implements AsyncDisposable {
     if ('fault' in access) return failures.upstreamFailed(access);
     // Another child with the same token would be of no use; when there is a fresher one is asked again soon.
     if (before !== undefined && access.expiresAt <= before.tokenExpiresAt) return failures.noFresherToken;
+    const era = await this.#eras.of(entry, access);
+    if (typeof era !== 'string') return era;
     if (slot.session.state === 'closed') return failures.sessionClosed;
+    const modern = era === 'modern' ? new ModernLink(events.onLine, limits.maxMessageBytes) : undefined;
     const child = this.#spawner.start(entry, access, {
       log,
-      onLine: events.onLine,
+      onLine: modern === undefined ? events.onLine : (line) => modern.hear(line),
       onEnd: (end) => {
         this.#slots.free(slot);
         this.#observer.childEnded(server, end.how);
@@ -289,7 +301,8 @@ export class Sessions implements AsyncDisposable {
     if ('launchFault' in child) return failures.launchRefused(child);
     slot.child = child;
     log.info('child.started', { pid: child.pid, user: caller.userId });
-    return { child, tokenExpiresAt: access.expiresAt, freshUntil: access.freshUntil };
+    const { expiresAt: tokenExpiresAt, freshUntil } = access;
+    return { child: modern?.attach(child) ?? child, tokenExpiresAt, freshUntil };
   }
 
   /** Of a user's sessions in memory, the one goes that was idle longest, rather one that is not in use; its record stays. */

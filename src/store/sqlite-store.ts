@@ -1,5 +1,6 @@
 /** The store port on SQLite: each verb is one synchronous transaction, so nothing can stand between its reads and writes. */
 import { and, eq, isNotNull, isNull, like, lt, ne, notExists, or, sql } from 'drizzle-orm';
+import type { EraStore } from '../backend/era-store.js';
 import type { SessionStore } from '../backend/session-store.js';
 import { DAY } from '../base/clock.js';
 import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
@@ -35,6 +36,7 @@ import {
 } from './sqlite.schema.js';
 import { countCredentialsByKey } from './sqlite-admin.js';
 import { addClient, toClient } from './sqlite-clients.js';
+import { sqliteEras } from './sqlite-eras.js';
 import { remembering } from './sqlite-memory.js';
 import { sqliteSessions } from './sqlite-sessions.js';
 import { endUser } from './sqlite-users.js';
@@ -60,6 +62,7 @@ export interface SqliteStore
     CredentialStore,
     AuditStore,
     SessionStore,
+    EraStore,
     ProbedStore,
     AsyncDisposable {}
 
@@ -73,6 +76,7 @@ export function openSqliteStore(path: string): SqliteStore {
 
   return {
     ...sqliteSessions(db),
+    ...sqliteEras(db),
 
     addClient: async (client, unused = UNUSED_CLIENTS) => write((tx) => addClient(tx, client, unused)),
 

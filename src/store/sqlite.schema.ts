@@ -1,5 +1,6 @@
 /** The tables. Times are integer milliseconds; secrets are hex SHA-256 or ciphertext; nothing here is readable plaintext. */
 import { blob, index, integer, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
+import type { Era } from '../backend/eras.js';
 import type { ClientId, GrantId, SessionId, Sha256, UserId } from '../base/ids.js';
 import type { AuditId, AuditKind } from '../oauth/audit.js';
 import type { AuthMethod, ClientKind, GrantType } from '../oauth/clients.js';
@@ -126,6 +127,16 @@ export const sessions = sqliteTable(
     index('sessions_seen').on(table.seenAt),
   ],
 );
+
+/** Which era each configured server was found to speak. */
+export const serverEras = sqliteTable('server_eras', {
+  server: text().primaryKey(),
+  /** Hash of what was judged. */
+  key: text().notNull(),
+  era: text().$type<Era>().notNull(),
+  discover: blob({ mode: 'buffer' }),
+  judgedAt: integer('judged_at').notNull(),
+});
 
 /** Outlives what it speaks of, so it refers to nothing. */
 export const auditEvents = sqliteTable(

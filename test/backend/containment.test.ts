@@ -47,7 +47,13 @@ const LIMITS = { memoryBytes: 256 * MEBIBYTE, processes: 40, openFiles: 256, dis
 const SHOW = { read: [], hidden: [at('data', 'broker.db'), at('encryption.key')] };
 
 function startHostile(mode: 'auto' | 'none'): Promise<Bridge> {
-  const entry = { name: 'main', command: process.execPath, args: [at('server', 'hostile.js')], env: {} };
+  const entry = {
+    name: 'main',
+    command: process.execPath,
+    args: [at('server', 'hostile.js')],
+    env: {},
+    protocol: 'legacy' as const,
+  };
   const containment = { mode, show: SHOW, ...(mode === 'auto' ? { limits: LIMITS } : {}) };
   return startBridge({ servers: [entry], containment });
 }

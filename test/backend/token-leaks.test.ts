@@ -17,7 +17,7 @@ let client: Client;
 before(async () => {
   let time = 0;
   bridge = await startBridge({
-    servers: [{ name: 'main', command: process.execPath, args, env: {} }],
+    servers: [{ name: 'main', command: process.execPath, args, env: {}, protocol: 'legacy' }],
     upstream: () => ({ ...access(), token: new Secret(JWT) }),
     limits: { requestMs: 1e9, childIdleMs: 1e9, sessionMs: 1e9 },
     // A second a look, so that no line of stderr is dropped for coming too fast.

@@ -81,7 +81,7 @@ test('children that neither the broker nor its guardian could end are ended by t
   skip: process.platform !== 'linux' && 'this takes /proc',
 }, async (t) => {
   const servers = {
-    main: { command: process.execPath, args: [SERVER], env: { FIXTURE: 'deaf,parent' } },
+    main: { command: process.execPath, args: [SERVER], env: { FIXTURE: 'deaf,parent' }, protocol: 'legacy' },
   };
   await using stage = await startServeStage();
   const file = join(stage.folder, 'servers.json');

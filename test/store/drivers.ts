@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
+import type { EraStore } from '../../src/backend/era-store.js';
 import type { SessionStore } from '../../src/backend/session-store.js';
 import { DAY, MINUTE } from '../../src/base/clock.js';
 import { type ClientId, type GrantId, sha256, type UserId } from '../../src/base/ids.js';
@@ -13,7 +14,7 @@ import type { CredentialStore, OAuthStore, SignIn, TokenHashes } from '../../src
 import { openSqliteAdmin } from '../../src/store/sqlite-admin.js';
 import { openSqliteStore } from '../../src/store/sqlite-store.js';
 
-export type Store = OAuthStore & CredentialStore & AuditStore & SessionStore & AsyncDisposable;
+export type Store = OAuthStore & CredentialStore & AuditStore & SessionStore & EraStore & AsyncDisposable;
 
 const folder = mkdtempSync(join(tmpdir(), 'fjmcp-store-'));
 after(() => rmSync(folder, { recursive: true }));

@@ -1,0 +1,199 @@
+/**
+ * Which era each configured server speaks: as configured, or found out once by asking a sibling that is thrown away (a
+ * legacy server may exit at a request that comes before `initialize`). What was found out is stored until the program
+ * changes, or a child does not take up the conversation as expected.
+ */
+import { statSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
+import { type Clock, SECOND } from '../base/clock.js';
+import { type Sha256, sha256 } from '../base/ids.js';
+import { describeError, type Log, type LogFields } from '../base/log.js';
+import { rawAt, readMessage, valueAt } from '../mcp/message.js';
+import {
+  MAX_DISCOVER_BYTES,
+  OUR_ENVELOPE,
+  objectOf,
+  parse,
+  versionsIn,
+} from '../mcp/modern-child-greeting.js';
+import { discoverRequest } from '../mcp/modern-child-requests.js';
+import { LEGACY_VERSIONS, MODERN_VERSION, type RpcError } from '../mcp/protocol.js';
+import { type Child, type ChildEnd, describeEnd } from './child.js';
+import type { EraStore, EraVerdict } from './era-store.js';
+import * as failures from './failures.js';
+import { isLaunchFault, resolveCommand, type ServerEntry, type UpstreamAccess } from './launch.js';
+import type { Spawner } from './spawner.js';
+
+export type Era = 'legacy' | 'modern';
+
+export const CHILD_PROTOCOLS = ['auto', 'legacy', 'modern'] as const;
+export type ChildProtocol = (typeof CHILD_PROTOCOLS)[number];
+
+/** A server with the era it is said to speak, or `auto`. */
+export interface ConfiguredServer extends ServerEntry {
+  readonly protocol: ChildProtocol;
+}
+
+export interface ErasOptions {
+  readonly store: EraStore;
+  readonly spawner: Pick<Spawner, 'start'>;
+  /** In which commands are looked up. */
+  readonly path: string;
+  readonly now: Clock;
+  readonly log: Log;
+  /** How long a server may take to answer the probe. */
+  readonly probeMs?: number;
+}
+
+/** What came of a probe. */
+type Finding = { readonly era: Era; readonly discover: Buffer | null; readonly why: string };
+
+const PROBE_MS = 3 * SECOND;
+const MAX_KEPT_BYTES = 64 * 1024;
+/** A child that fails for another reason must not have its server asked again and again. */
+const KEEP_AT_LEAST_MS = 10 * SECOND;
+const PROBE = discoverRequest('"fjmcp-probe"', OUR_ENVELOPE);
+
+export class Eras implements AsyncDisposable {
+  readonly #options: ErasOptions;
+  readonly #verdicts = new Map<string, EraVerdict>();
+  /** By key: several sessions that wait for a verdict share one probe. */
+  readonly #running = new Map<string, Promise<Era | RpcError>>();
+  readonly #siblings = new Set<Child>();
+  #isClosed: boolean = false;
+
+  constructor(options: ErasOptions) {
+    this.#options = options;
+  }
+
+  /** The era of a server; `access` is that of the first who needs to know. An error passes, and is not remembered. */
+  async of(entry: ConfiguredServer, access: UpstreamAccess): Promise<Era | RpcError> {
+    if (entry.protocol !== 'auto') return entry.protocol;
+    const command = resolveCommand(entry.command, this.#options.path);
+    if (isLaunchFault(command)) return failures.launchRefused(command);
+    const key = keyOf(entry, command);
+    const running = this.#running.get(key);
+    if (running !== undefined) return running;
+    const judging = this.#judge(entry, key, access).finally(() => this.#running.delete(key));
+    this.#running.set(key, judging);
+    return judging;
+  }
+
+  /** A child did not take up the conversation: perhaps its server has changed in a way the key does not show. */
+  async doubt(server: string): Promise<void> {
+    const { now, store, log } = this.#options;
+    const verdict = this.#verdicts.get(server);
+    if (verdict === undefined || now() - verdict.judgedAt < KEEP_AT_LEAST_MS) return;
+    this.#verdicts.delete(server);
+    await store.removeEra(server).catch((error: unknown) => {
+      log.error('server.era-not-saved', { server, error: describeError(error) });
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    await Promise.all([...this.#siblings].map((child) => child.stop('the broker is shutting down')));
+    await Promise.allSettled(this.#running.values());
+  }
+
+  async #judge(entry: ServerEntry, key: Sha256, access: UpstreamAccess): Promise<Era | RpcError> {
+    const { store, now, log } = this.#options;
+    const server = entry.name;
+    const known = this.#verdicts.get(server) ?? (await store.findEra(server));
+    if (known?.key === key) {
+      this.#verdicts.set(server, known);
+      return known.era;
+    }
+    if (this.#isClosed) return failures.stopping;
+    const finding = await this.#probe(entry, access);
+    if ('code' in finding) return finding;
+    const { era, discover, why } = finding;
+    const verdict = { server, key, era, discover, judgedAt: now() };
+    this.#verdicts.set(server, verdict);
+    log.info('server.era', { server, era, why });
+    await store.saveEra(verdict).catch((error: unknown) => {
+      log.error('server.era-not-saved', { server, error: describeError(error) });
+    });
+    return era;
+  }
+
+  #probe(entry: ServerEntry, access: UpstreamAccess): Promise<Finding | RpcError> {
+    const { spawner, log, probeMs = PROBE_MS } = this.#options;
+    return new Promise((resolve) => {
+      const sibling = spawner.start(entry, access, {
+        log: aside(log, entry.name),
+        onLine: (line) => {
+          const finding = judge(line);
+          if (finding !== undefined) conclude(finding);
+          return { settled: false, drain: undefined };
+        },
+        onEnd: (end) => {
+          if ('pid' in sibling) this.#siblings.delete(sibling);
+          conclude(this.#isClosed ? failures.stopping : judgeEnd(end));
+        },
+      });
+      if (!('pid' in sibling)) return resolve(failures.launchRefused(sibling));
+      const timer = setTimeout(() => conclude(legacy('it did not answer in time')), probeMs);
+      const conclude = (finding: Finding | RpcError) => {
+        clearTimeout(timer);
+        resolve(finding);
+        void sibling.stop('its era is known');
+      };
+      this.#siblings.add(sibling);
+      sibling.write(PROBE);
+    });
+  }
+}
+
+/** That a sibling ends is no news, however it does. */
+function aside({ debug }: Log, server: string): Log {
+  const note = (event: string, fields?: LogFields) => debug(event, { server, probe: true, ...fields });
+  return { debug: note, info: note, warn: note, error: note };
+}
+
+/** What a line of a server that was asked `server/discover` tells; undefined for what is no answer. */
+export function judge(line: Buffer): Finding | undefined {
+  // Nothing else was asked; some legacy servers answer what they do not know under the id null.
+  const message = readMessage(line);
+  if (message.kind !== 'response') return undefined;
+  if (line.length > MAX_DISCOVER_BYTES) return legacy('its answer is too long');
+  const { result, error } = parse(line) ?? {};
+  // A copy: the line may be a small part of much more that was read.
+  const discover = line.length > MAX_KEPT_BYTES ? null : Buffer.from(line);
+  const supported = versionsIn(objectOf(result) ?? {});
+  if (supported.length > 0) return judgeVersions(supported, discover);
+  // MCP 2026-07-28, basic/transports/stdio: the one error that says what a server does speak.
+  const code = valueAt(line, ['error', 'code']);
+  if (code !== undefined && rawAt(line, code) === '-32022')
+    return judgeVersions(versionsIn(objectOf(objectOf(error)?.data) ?? {}), discover);
+  return legacy('it does not know server/discover');
+}
+
+/** A server of both eras is taken for a modern one. With versions that we do not know, it is not a legacy server. */
+function judgeVersions(supported: readonly string[], discover: Buffer | null): Finding {
+  const isLegacy =
+    !supported.includes(MODERN_VERSION) && supported.some((version) => LEGACY_VERSIONS.includes(version));
+  const why = `it supports ${supported.slice(0, 10).join(', ').slice(0, 200)}`;
+  return { era: isLegacy ? 'legacy' : 'modern', discover, why };
+}
+
+function judgeEnd(end: ChildEnd): Finding | RpcError {
+  return end.how === 'neverStarted' ? failures.childEnded(end) : legacy(`it ${describeEnd(end)}`);
+}
+
+const legacy = (why: string): Finding => ({ era: 'legacy', discover: null, why });
+
+/** What decides how a server answers: the program, what it is told, and the files that it is told to run. */
+function keyOf({ args, env }: ServerEntry, command: string): Sha256 {
+  const files = [command, ...args.filter(isAbsolute)].map(stampOf);
+  return sha256(JSON.stringify([command, args, Object.entries(env).sort(), files]));
+}
+
+function stampOf(path: string): readonly number[] | null {
+  try {
+    const found = statSync(path);
+    return found.isFile() ? [found.mtimeMs, found.size] : null;
+  } catch {
+    return null;
+  }
+}
