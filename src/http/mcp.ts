@@ -6,6 +6,7 @@ import { Session } from '../backend/session.js';
 import type { Sessions } from '../backend/sessions.js';
 import { SECOND } from '../base/clock.js';
 import type { Caller, Randomness } from '../base/ids.js';
+import { after, type Maybe } from '../base/maybe.js';
 import { isJson } from '../mcp/json.js';
 import {
   type Invalid,
@@ -39,7 +40,7 @@ import type { Unread } from './mcp-unread.js';
 
 export interface McpDeps {
   /** Who is calling `server`, or the ready 401. Runs before method, headers and body are looked at. */
-  readonly authenticate: (http: HttpExchange, server: string) => Promise<Caller | Reply>;
+  readonly authenticate: (http: HttpExchange, server: string) => Maybe<Caller | Reply>;
   readonly sessions: Sessions;
   /** Names; the first is served at `/mcp`. */
   readonly servers: readonly string[];
@@ -76,7 +77,7 @@ const JSON_TYPE = /^application\/json\s*(;|$)/i;
 const RETRY_SOON = { 'Retry-After': '1' };
 
 /** Answers a request whose path names `server`, or undefined for the first. */
-export type McpEndpoint = (http: HttpExchange, server: string | undefined) => Promise<void>;
+export type McpEndpoint = (http: HttpExchange, server: string | undefined) => Maybe<void>;
 
 export function mcpEndpoint(deps: McpDeps): McpEndpoint {
   const { authenticate, sessions, servers, maxMessageBytes, random, timing = TIMING } = deps;
@@ -103,22 +104,20 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     },
   };
 
-  return async (http, named) => {
+  return (http, named) => {
     const server = named ?? servers[0];
     if (server === undefined || !servers.includes(server))
       return http.reply(refuse(404, ERRORS.unknownServer));
-    const caller = await authenticate(http, server);
-    if (isReply(caller)) return http.reply(caller);
-    const reply = await answer(http, server, caller);
-    if (reply !== undefined && !http.response.destroyed) http.reply(reply);
+    const reply = after(authenticate(http, server), (caller) =>
+      isReply(caller) ? caller : answer(http, server, caller),
+    );
+    return after(reply, (it) => {
+      if (it !== undefined && !http.response.destroyed) http.reply(it);
+    });
   };
 
   /** What is undefined is answered already, or will be. */
-  function answer(
-    http: HttpExchange,
-    server: string,
-    caller: Caller,
-  ): Promise<Reply | undefined> | Reply | undefined {
+  function answer(http: HttpExchange, server: string, caller: Caller): Maybe<Reply | undefined> {
     switch (http.request.method) {
       case 'POST':
         return post(http, server, caller);
@@ -131,12 +130,9 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     }
   }
 
-  function post(
-    http: HttpExchange,
-    server: string,
-    caller: Caller,
-  ): Promise<Reply | undefined> | Reply | undefined {
-    if (!JSON_TYPE.test(http.header('content-type') ?? '')) return refuse(415, ERRORS.wrongType);
+  function post(http: HttpExchange, server: string, caller: Caller): Maybe<Reply | undefined> {
+    const type = http.header('content-type') ?? '';
+    if (type !== 'application/json' && !JSON_TYPE.test(type)) return refuse(415, ERRORS.wrongType);
     return bodies.read(http.request, caller.userId, (body) => {
       if (body === 'too large') return refuseTooLarge(maxMessageBytes);
       if (body === 'too many') return refuse(503, ERRORS.tooManyBodies, undefined, RETRY_SOON);
@@ -145,30 +141,37 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     });
   }
 
-  async function handOn(
+  function handOn(
     http: HttpExchange,
     server: string,
     caller: Caller,
     body: Buffer,
-  ): Promise<Reply | undefined> {
+  ): Maybe<Reply | undefined> {
     const batch = readBatch(body, MAX_BATCH);
     if (batch !== undefined) return handOnBatch(http, server, caller, batch);
     const message = readMessage(body);
     if (message.kind === 'invalid') return refuseInvalid(message);
-    if (message.kind === 'request') {
-      const id = rawAt(body, message.id);
-      // The probe of a modern client. It must cost no child: some servers exit at a request before initialize.
-      if (message.method === 'server/discover') return refuse(404, ERRORS.unknownMethod, id);
-      const room = ledgers.room(caller.userId);
-      if (room !== undefined) await room;
-      if (message.method === 'initialize') {
-        // It is kept as long as its session.
-        if (body.length > MAX_INITIALIZE_BYTES) return refuseTooLarge(MAX_INITIALIZE_BYTES);
-        return initialize(http, server, caller, message);
-      }
+    if (message.kind !== 'request') return handOnLegacy(http, server, caller, message);
+    // The probe of a modern client. It must cost no child: some servers exit at a request before initialize.
+    if (message.method === 'server/discover')
+      return refuse(404, ERRORS.unknownMethod, rawAt(body, message.id));
+    return after(ledgers.room(caller.userId), () => handOnLegacy(http, server, caller, message));
+  }
+
+  function handOnLegacy(
+    http: HttpExchange,
+    server: string,
+    caller: Caller,
+    message: Message,
+  ): Maybe<Reply | undefined> {
+    if (message.kind === 'request' && message.method === 'initialize') {
+      // It is kept as long as its session.
+      if (message.bytes.length > MAX_INITIALIZE_BYTES) return refuseTooLarge(MAX_INITIALIZE_BYTES);
+      return initialize(http, server, caller, message);
     }
-    const session = await sessionOf(http, server, caller, message);
-    return session instanceof Session ? relay(http, session, [message], 'single') : session;
+    return after(sessionOf(http, server, caller, message), (session) =>
+      session instanceof Session ? relay(http, session, [message], 'single') : session,
+    );
   }
 
   async function handOnBatch(
@@ -270,28 +273,28 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
   }
 
   /** The session the headers name, or the refusal: 400 without a name, 404 for a name that is not the caller's. */
-  async function sessionOf(
+  function sessionOf(
     http: HttpExchange,
     server: string,
     caller: Caller,
     message: Message | undefined,
-  ): Promise<Session | Reply> {
-    const id = message?.kind === 'request' ? rawAt(message.bytes, message.id) : undefined;
+  ): Maybe<Session | Reply> {
+    const id = () => (message?.kind === 'request' ? rawAt(message.bytes, message.id) : undefined);
     const version = http.header('mcp-protocol-version');
     const name = http.header('mcp-session-id');
     if (name === undefined) {
-      if (version !== undefined && version >= MODERN_VERSION) return refuseVersion(version, id);
+      if (version !== undefined && version >= MODERN_VERSION) return refuseVersion(version, id());
       // Some clients send it over another connection, without the id they were given.
       const isInitialized =
         message?.kind === 'notification' && message.method === 'notifications/initialized';
-      return isInitialized ? ACCEPTED : refuse(400, ERRORS.noSession, id);
+      return isInitialized ? ACCEPTED : refuse(400, ERRORS.noSession, id());
     }
-    const found = sessions.find(name, caller, server);
-    const session = found instanceof Promise ? await found : found;
-    if (sessions.isClosed) return refuseStopping(id);
-    if (session === undefined) return refuse(404, ERRORS.unknownSession, id);
-    if (version !== undefined && !LEGACY_VERSIONS.includes(version)) return refuseVersion(version, id);
-    return session;
+    return after(sessions.find(name, caller, server), (session) => {
+      if (sessions.isClosed) return refuseStopping(id());
+      if (session === undefined) return refuse(404, ERRORS.unknownSession, id());
+      if (version !== undefined && !LEGACY_VERSIONS.includes(version)) return refuseVersion(version, id());
+      return session;
+    });
   }
 
   function connect(
