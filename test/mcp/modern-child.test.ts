@@ -471,6 +471,12 @@ describe('a call that needs input', () => {
       { elicitation: { form: {} } },
       { a: { method: 'elicitation/create', params: { mode: 'url', url: 'https://a.example' } } },
     ],
+    ['the client offers pages only', { elicitation: { url: {} } }, { a: form }],
+    [
+      'the client does not know tools in sampling',
+      ALL,
+      { a: { method: 'sampling/createMessage', params: { messages: [], tools: [] } } },
+    ],
     ['there is no such question', ALL, { a: { method: 'tools/list' } }],
     ['it is no request', ALL, { a: 5 }],
     ['there are too many', ALL, Object.fromEntries(Array.from({ length: 33 }, (_, i) => [`${i}`, form]))],
