@@ -10,8 +10,9 @@ import {
   isObjectAt,
   isStringAt,
   isTextAt,
-  membersOf,
+  placesOf,
   type ScanFault,
+  type ScannedPlaces,
   type Span,
   skipSpace,
   textAt,
@@ -71,51 +72,49 @@ const SUBJECTS: ReadonlyMap<string, 'progressToken' | 'requestId'> = new Map([
 export function readMessage(bytes: Buffer): Message | Invalid {
   const at = skipSpace(bytes, 0);
   if (!isObjectAt(bytes, at)) return invalid('a message is a JSON object');
-  const scanned = membersOf(bytes, at, TOP);
+  const scanned = placesOf(bytes, at, TOP);
   if (typeof scanned === 'string') return invalid(FAULTS[scanned]);
-  const top = scanned.members;
+  const [version, id, named, params, result, error] = scanned.places;
   if (skipSpace(bytes, scanned.end) !== bytes.length) return invalid(FAULTS.malformed);
-  const id = top.id !== undefined && isId(bytes, top.id) ? rawAt(bytes, top.id) : undefined;
-  if (top.jsonrpc === undefined || !isTextAt(bytes, top.jsonrpc, '2.0')) {
-    return invalid('"jsonrpc" must be "2.0"', id);
-  }
-  if (top.method === undefined) {
-    const value = top.result ?? top.error;
-    if (top.id === undefined || value === undefined) {
-      return invalid('neither a request, nor a notification, nor a response', id);
+  const hasId = id !== undefined && isId(bytes, id);
+  const refuse = (why: string) => invalid(why, hasId ? rawAt(bytes, id) : undefined);
+  if (version === undefined || !isTextAt(bytes, version, '2.0')) return refuse('"jsonrpc" must be "2.0"');
+  if (named === undefined) {
+    if (id === undefined || (result ?? error) === undefined) {
+      return refuse('neither a request, nor a notification, nor a response');
     }
-    return { kind: 'response', bytes, id: top.id, result: top.result };
+    return { kind: 'response', bytes, id, result };
   }
-  const method = textAt(bytes, top.method);
-  if (method === undefined) return invalid('"method" must be a string', id);
-  if (top.id === undefined) {
+  const method = textAt(bytes, named);
+  if (method === undefined) return refuse('"method" must be a string');
+  if (id === undefined) {
     const name = SUBJECTS.get(method);
-    const subject = name === undefined ? undefined : spanAt(bytes, top.params, [name]);
+    const subject = name === undefined ? undefined : spanAt(bytes, params, [name]);
     if (typeof subject === 'string') return invalid(FAULTS[subject]);
     return { kind: 'notification', bytes, method, subject };
   }
-  if (id === undefined) return invalid(`"id" must be a string or a number of at most ${MAX_ID_BYTES} bytes`);
-  const meta = metaOf(bytes, top.params);
-  if (typeof meta === 'string') return invalid(FAULTS[meta], id);
-  const token = meta?.progressToken;
+  if (!hasId) return invalid(`"id" must be a string or a number of at most ${MAX_ID_BYTES} bytes`);
+  const meta = metaOf(bytes, params);
+  if (typeof meta === 'string') return refuse(FAULTS[meta]);
+  const [token, modernVersion] = meta;
   return {
     kind: 'request',
     bytes,
     method,
-    id: top.id,
-    params: top.params,
+    id,
+    params,
     token: token && isId(bytes, token) ? token : undefined,
-    version: meta?.[META.version],
+    version: modernVersion,
   };
 }
 
 /** One walk, for every request passes here. */
-function metaOf(bytes: Buffer, params: Span | undefined) {
+function metaOf(bytes: Buffer, params: Span | undefined): ScannedPlaces['places'] | ScanFault {
   const meta = memberAt(bytes, params, ['_meta']);
-  if (typeof meta !== 'object') return meta;
-  if (!isObjectAt(bytes, meta.start)) return undefined;
-  const scanned = membersOf(bytes, meta.start, OWN_META);
-  return typeof scanned === 'string' ? scanned : scanned.members;
+  if (typeof meta === 'string') return meta;
+  if (meta === undefined || !isObjectAt(bytes, meta.start)) return [];
+  const scanned = placesOf(bytes, meta.start, OWN_META);
+  return typeof scanned === 'string' ? scanned : scanned.places;
 }
 
 /** The messages of a batch (MCP 2025-03-26 only), or undefined when the body is no array. */
@@ -220,9 +219,9 @@ function memberAt(
   let span = from;
   for (const name of path) {
     if (span === undefined || !isObjectAt(bytes, span.start)) return undefined;
-    const scanned = membersOf(bytes, span.start, [name]);
+    const scanned = placesOf(bytes, span.start, [name]);
     if (typeof scanned === 'string') return scanned;
-    span = scanned.members[name];
+    [span] = scanned.places;
   }
   return span;
 }

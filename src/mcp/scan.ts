@@ -47,16 +47,34 @@ export function membersOf<Name extends string>(
   at: number,
   names: readonly Name[],
 ): ScannedObject<Name> | ScanFault {
+  const scanned = placesOf(bytes, at, names);
+  if (typeof scanned === 'string') return scanned;
   const members: Partial<Record<Name, MemberSpan>> = {};
+  names.forEach((name, index) => {
+    const place = scanned.places[index];
+    if (place !== undefined) members[name] = place;
+  });
+  return { members, end: scanned.end };
+}
+
+export interface ScannedPlaces {
+  readonly places: readonly (MemberSpan | undefined)[];
+  readonly end: number;
+}
+
+/** The same in the order of `names`, for the hot path: without an object whose shape is new each time. */
+export function placesOf(bytes: Buffer, at: number, names: readonly string[]): ScannedPlaces | ScanFault {
+  const places: (MemberSpan | undefined)[] = [];
+  for (let i = 0; i < names.length; i += 1) places.push(undefined);
   const end = walk(bytes, at, (key, start, end) => {
-    const name = nameAt(bytes, key, names);
-    if (name === undefined) return 'go on';
-    if (members[name] !== undefined) return 'stop';
-    members[name] = { start, end, key: key.start };
+    const index = indexAt(bytes, key, names);
+    if (index === -1) return 'go on';
+    if (places[index] !== undefined) return 'stop';
+    places[index] = { start, end, key: key.start };
     return 'go on';
   });
   if (end === STOPPED) return 'duplicate';
-  return end === MALFORMED ? 'malformed' : { members, end };
+  return end === MALFORMED ? 'malformed' : { places, end };
 }
 
 /** Each member of the object that starts at `at`, in order; at most `limit` of them. */
@@ -138,17 +156,16 @@ export function textAt(bytes: Buffer, span: Span): string | undefined {
   }
 }
 
-/** Which of `names` the string at `key` is. */
-function nameAt<Name extends string>(bytes: Buffer, key: Span, names: readonly Name[]): Name | undefined {
-  for (const name of names) if (isPlainTextAt(bytes, key, name)) return name;
-  if (key.end - key.start > LONGEST_NAME || !hasEscape(bytes, key)) return undefined;
-  const text = textAt(bytes, key);
-  return names.find((name) => name === text);
+/** Which of `names` the string at `key` is, or -1. */
+function indexAt(bytes: Buffer, key: Span, names: readonly string[]): number {
+  for (let i = 0; i < names.length; i += 1) if (isPlainTextAt(bytes, key, names[i] ?? '')) return i;
+  if (key.end - key.start > LONGEST_NAME || !hasEscape(bytes, key)) return -1;
+  return names.indexOf(textAt(bytes, key) ?? '');
 }
 
 /** Whether the string at `span` is `text`, without making a string of it where nothing is escaped. */
 export function isTextAt(bytes: Buffer, span: Span, text: string): boolean {
-  return nameAt(bytes, span, [text]) !== undefined;
+  return isPlainTextAt(bytes, span, text) || indexAt(bytes, span, [text]) === 0;
 }
 
 function isPlainTextAt(bytes: Buffer, { start, end }: Span, text: string): boolean {

@@ -1,10 +1,12 @@
 /**
- * What a query found, remembered until the database changes. Our own changes count from the moment they are made. Those of
- * another process, such as an operator's command, count from the next turn of the event loop: a request that was sent
- * after the command had ended is read in a later turn than any look at the database before it.
+ * What a query found, remembered until the database changes. Our own changes count from the moment they are made, those of
+ * another process, such as an operator's command, some milliseconds later: a look at the database takes longer than all else
+ * that a call needs of it.
  */
 import type { ChangeCounters } from './sqlite.js';
 
+/** How long a change of another process may go unnoticed. */
+const LOOK_MS = 5;
 /** When it is full it begins anew: who comes often is soon back. */
 const MAX_REMEMBERED = 10_000;
 
@@ -12,21 +14,18 @@ const MAX_REMEMBERED = 10_000;
 export function remembering<Key, Found>(
   find: (key: Key) => Found | undefined,
   { own, others }: ChangeCounters,
+  elapsed: () => number = () => performance.now(),
 ): (key: Key) => Found | undefined {
   const known = new Map<Key, Found>();
   let ownSeen = own();
   let othersSeen = others();
-  let hasLooked = false;
+  let lookedAt = elapsed();
 
   const forgetIfChanged = () => {
     const ownNow = own();
-    const othersNow = hasLooked ? othersSeen : others();
-    if (!hasLooked) {
-      hasLooked = true;
-      setImmediate(() => {
-        hasLooked = false;
-      });
-    }
+    const now = elapsed();
+    const othersNow = now - lookedAt < LOOK_MS ? othersSeen : others();
+    if (now - lookedAt >= LOOK_MS) lookedAt = now;
     if (ownNow !== ownSeen || othersNow !== othersSeen) known.clear();
     ownSeen = ownNow;
     othersSeen = othersNow;
