@@ -1,7 +1,7 @@
 /** RFC 6750 at the MCP endpoints: a caller, or the one 401 that every client knows how to read. */
 import type { BlockList } from 'node:net';
 import type { Clock } from '../base/clock.js';
-import type { Caller } from '../base/ids.js';
+import { type Caller, type Sha256, sha256 } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { after, type Maybe } from '../base/maybe.js';
 import { withoutTrailingSlashes } from '../base/text.js';
@@ -23,6 +23,20 @@ export interface BearerDeps {
 
 export type Authenticate = (http: HttpExchange) => Maybe<Caller | Reply>;
 
+/** What was shown last over each connection: most often the next request shows it again. */
+const shown = new WeakMap<object, { readonly header: string; readonly hash: Sha256 }>();
+
+/** Of the token in this header, if there is one. */
+function hashOf(connection: object, header: string): Sha256 | undefined {
+  const last = shown.get(connection);
+  if (last?.header === header) return last.hash;
+  const token = /^bearer +([\w.~+/=-]+) *$/i.exec(header)?.[1];
+  if (token === undefined) return undefined;
+  const hash = sha256(token);
+  shown.set(connection, { header, hash });
+  return hash;
+}
+
 export function bearerAuthentication(deps: BearerDeps): Authenticate {
   const { publicUrl, tokens, audit, trustedProxies, now, log } = deps;
   const countRefusal = createRefusalCount(now);
@@ -40,9 +54,9 @@ export function bearerAuthentication(deps: BearerDeps): Authenticate {
   };
 
   return (http) => {
-    const token = /^bearer +([\w.~+/=-]+) *$/i.exec(http.header('authorization') ?? '')?.[1];
-    if (token === undefined) return challenge(http.path, publicUrl);
-    const caller = tokens.authenticate(token, publicUrl + withoutTrailingSlashes(http.path));
+    const hash = hashOf(http.request.socket, http.header('authorization') ?? '');
+    if (hash === undefined) return challenge(http.path, publicUrl);
+    const caller = tokens.authenticate(hash, publicUrl + withoutTrailingSlashes(http.path));
     return after(caller, (found): Maybe<Caller | Reply> => {
       if (!('fault' in found)) return found;
       return tell(http, found).then(() => challenge(http.path, publicUrl, found.fault));

@@ -233,9 +233,8 @@ export class Tokens {
   }
 
   /** Who an access token speaks for at `endpoint`, or why it does not. */
-  authenticate(token: string, endpoint: string): Maybe<Caller | RefusedBearer> {
-    if (!token.startsWith(ACCESS_PREFIX)) return { fault: 'token_unknown', grant: undefined };
-    return after(this.#deps.store.findAccessToken(sha256(token)), (record) => this.#judge(record, endpoint));
+  authenticate(hash: Sha256, endpoint: string): Maybe<Caller | RefusedBearer> {
+    return after(this.#deps.store.findAccessToken(hash), (record) => this.#judge(record, endpoint));
   }
 
   #judge(record: TokenRecord | undefined, endpoint: string): Caller | RefusedBearer {

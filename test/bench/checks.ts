@@ -2,8 +2,10 @@
  * What one bearer check takes inside the process: `node checks.js DATABASE ORIGIN ROWS` prints the medians. Each is the only one
  * of its turn of the event loop, which is the dearest case: each has to ask SQLite whether something changed.
  */
+
 import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { sha256 } from '../../src/base/ids.js';
 import { Tokens } from '../../src/oauth/tokens.js';
 import { openSqliteStore } from '../../src/store/sqlite-store.js';
 import { medianOf } from './figures.js';
@@ -28,7 +30,7 @@ const tokens = new Tokens({
 async function check(row: number): Promise<number> {
   await nextTurn();
   const from = performance.now();
-  const caller = await tokens.authenticate(accessToken(row), `${origin}/mcp`);
+  const caller = await tokens.authenticate(sha256(accessToken(row)), `${origin}/mcp`);
   const tookUs = (performance.now() - from) * 1000;
   if ('fault' in caller) throw new Error(caller.fault);
   return tookUs;
