@@ -84,7 +84,7 @@ export async function startBroker({ child, rows, sessions }: BrokerOptions): Pro
     database,
     origin: publicUrl,
     get sandbox() {
-      return output.stdout.includes('sandbox.ready') ? 'bubblewrap' : 'none';
+      return (output.stdout + output.stderr).includes('sandbox.ready') ? 'bubblewrap' : 'none';
     },
     async memory() {
       const from = output.stderr.length;
