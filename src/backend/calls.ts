@@ -19,6 +19,14 @@ import type { CallOutcome } from './observer.js';
 /** Settles when a client has read enough that more may be sent to it; undefined when it can take more now. */
 export type Drain = Promise<void> | undefined;
 
+/** When all of them are. */
+export function together(drains: readonly Drain[]): Drain {
+  const [first, ...more] = drains.filter((drain) => drain !== undefined);
+  return first === undefined || more.length === 0
+    ? first
+    : Promise.all([first, ...more]).then(() => undefined);
+}
+
 /** What came of a line of a child. */
 export interface Heard {
   /** Whether it was the answer to a call in flight: what a child says unasked is bounded. */
@@ -32,6 +40,10 @@ export interface Exchange {
   readonly streams: boolean;
   /** What is not the client's work: asked by the bridge itself, or only to see whether somebody is there. */
   readonly kind?: 'ours' | 'ping';
+  /** While the child waits for the client, and not the client for the child, its time does not run out. */
+  readonly waitsForClient?: boolean;
+  /** Whose place it takes, to notice what passes. */
+  readonly standsFor?: Exchange;
   send(message: Buffer): Drain;
   /** The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again. */
   end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain;
@@ -45,7 +57,7 @@ interface Call {
   readonly exchange: Exchange;
   deadline: number;
   /** Beyond it no progress helps. */
-  readonly lastDeadline: number;
+  lastDeadline: number;
 }
 
 /** How many times the usual wait a call may take that keeps reporting progress. */
@@ -105,6 +117,14 @@ export class Calls {
     return false;
   }
 
+  /** The exchanges of the calls this child owes an answer, from the oldest on; of one alone, if it is known. */
+  owedBy(life: Life, about?: number): Exchange[] {
+    return this.#calls
+      .entries()
+      .filter(([key, call]) => call.life === life && (about ?? key) === key)
+      .map(([, { exchange }]) => exchange.standsFor ?? exchange);
+  }
+
   /** `late` when nobody waits for this answer from this child (any more). */
   settle({ bytes, id, result }: ResponseMessage, life: Life): Drain | 'late' {
     const key = Number(rawAt(bytes, id));
@@ -148,9 +168,14 @@ export class Calls {
   }
 
   /** `atLast`: it used up its extensions too. */
-  overdue(now: number): { readonly key: number; readonly atLast: boolean }[] {
-    return this.#calls
-      .entries()
+  overdue(now: number, requestMs: number): { readonly key: number; readonly atLast: boolean }[] {
+    const overdue = this.#calls.entries().filter(([, { deadline }]) => deadline <= now);
+    for (const [, call] of overdue) {
+      if ((call.exchange.standsFor ?? call.exchange).waitsForClient !== true) continue;
+      call.deadline = now + requestMs;
+      call.lastDeadline = now + requestMs * MAX_EXTENSION;
+    }
+    return overdue
       .filter(([, { deadline }]) => deadline <= now)
       .map(([key, { lastDeadline }]) => ({ key, atLast: lastDeadline <= now }));
   }

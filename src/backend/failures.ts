@@ -64,6 +64,9 @@ export const timedOut = (ms: number): RpcError =>
 
 export const allBusy = failureFor(5, 'busy', 'All MCP server processes are busy. Try again in a moment.');
 
+/** What a session has settled holds for one era; the next request finds the other. */
+export const eraChanged = failureFor(1, 'era-changed', 'The MCP server has changed. Try again in a moment.');
+
 export const tooManyCalls = failureFor(5, 'too-many-calls', 'Too many calls of this session are unanswered.');
 
 export const sessionClosed = failure(
@@ -77,6 +80,15 @@ export const stopping = failure(
 );
 
 export const brokenBridge = failure('internal', 'Internal error');
+
+/** To a child that asks out of itself, which nobody can be asked any more. */
+export const noCallToAsk: RpcError = { code: -32603, message: 'No request is under way that this is about' };
+/** Subscriptions of one user. */
+export const tooManyListeners = failureFor(
+  60,
+  'too-many-subscriptions',
+  'Too many subscriptions of this user are open.',
+);
 
 /** To a child whose question nobody hears, or nobody answered. */
 export const clientSilent: RpcError = { code: -32603, message: 'The client did not answer in time' };

@@ -1,12 +1,16 @@
 /**
- * The MCP endpoint (Streamable HTTP, the versions with a handshake). It authenticates before it looks at anything else,
- * reads what was posted, and relays: what a message means to a session is the session's to say.
+ * The MCP endpoint (Streamable HTTP). It authenticates before it looks at anything else, reads what was posted, and
+ * relays: what a message means to a session is the session's to say. What comes without a session, of the era that has
+ * none, is for `mcp-modern.ts`.
  */
+import type { Drain } from '../backend/calls.js';
+import type { Modern } from '../backend/modern.js';
 import { Session } from '../backend/session.js';
 import type { Sessions } from '../backend/sessions.js';
 import { SECOND } from '../base/clock.js';
 import type { Caller, Randomness } from '../base/ids.js';
 import { after, type Maybe } from '../base/maybe.js';
+import { isModernVersion } from '../mcp/envelope.js';
 import { isJson } from '../mcp/json.js';
 import {
   type Invalid,
@@ -27,6 +31,7 @@ import { type HttpExchange, isReply, type Reply } from './http-exchange.js';
 import { type AnswerForm, PostAnswer, type PostAnswerDesk } from './mcp-answers.js';
 import { Bodies } from './mcp-body.js';
 import { Ledgers } from './mcp-ledger.js';
+import { modernDoor } from './mcp-modern.js';
 import {
   ACCEPTED,
   refuse,
@@ -42,6 +47,8 @@ export interface McpDeps {
   /** Who is calling `server`, or the ready 401. Runs before method, headers and body are looked at. */
   readonly authenticate: (http: HttpExchange, server: string) => Maybe<Caller | Reply>;
   readonly sessions: Sessions;
+  /** For requests that need no session. */
+  readonly modern: Modern;
   /** Names; the first is served at `/mcp`. */
   readonly servers: readonly string[];
   readonly maxMessageBytes: number;
@@ -71,6 +78,7 @@ export const TIMING: McpTiming = {
 const MAX_BATCH = 100;
 const MAX_INITIALIZE_BYTES = 64 * 1024;
 const ALLOW = { Allow: 'GET, POST, DELETE' };
+const ALLOW_POST = { Allow: 'POST' };
 const NO_CONTENT: Reply = { status: 204 };
 const USUAL_ACCEPT = 'application/json, text/event-stream';
 const JSON_TYPE = /^application\/json\s*(;|$)/i;
@@ -80,13 +88,13 @@ const RETRY_SOON = { 'Retry-After': '1' };
 export type McpEndpoint = (http: HttpExchange, server: string | undefined) => Maybe<void>;
 
 export function mcpEndpoint(deps: McpDeps): McpEndpoint {
-  const { authenticate, sessions, servers, maxMessageBytes, random, timing = TIMING } = deps;
+  const { authenticate, sessions, modern, servers, maxMessageBytes, random, timing = TIMING } = deps;
   const bodies = new Bodies(maxMessageBytes);
   const ledgers = new Ledgers({ ...timing, maxMessageBytes, random });
-  const desk: PostAnswerDesk = {
+  const desk: PostAnswerDesk<Session> = {
     decideAfterMs: timing.decideAfterMs,
     openStream: (answer) => {
-      const { http, session } = answer;
+      const { http, owner: session } = answer;
       const { unread, streams } = ledgers.of(session);
       const headers = answer.headers();
       const leave = () => answer.leave();
@@ -96,13 +104,10 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
       stream.connect((first, onGone) => connect(http, unread, onGone, { first, headers }));
       return stream;
     },
-    hold: ({ http, session }, bytes) => {
-      const { unread } = ledgers.of(session);
-      http.response.setTimeout(timing.stallMs);
-      http.whenGone(() => unread.remove(bytes));
-      return unread.add(bytes);
-    },
+    hold: ({ http, owner }, bytes) => hold(http, ledgers.of(owner).unread, bytes),
   };
+  const { decideAfterMs } = timing;
+  const ofModern = modernDoor({ modern, sessions, ledgers, decideAfterMs, connect, hold, accepted });
 
   return (http, named) => {
     const server = named ?? servers[0];
@@ -122,9 +127,13 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
       case 'POST':
         return post(http, server, caller);
       case 'GET':
-        return listen(http, server, caller);
+        return isOfModern(http)
+          ? refuse(405, ERRORS.wrongHttpMethod, undefined, ALLOW_POST)
+          : listen(http, server, caller);
       case 'DELETE':
-        return close(http, server, caller);
+        return isOfModern(http)
+          ? refuse(405, ERRORS.wrongHttpMethod, undefined, ALLOW_POST)
+          : close(http, server, caller);
       default:
         return refuse(405, ERRORS.wrongHttpMethod, undefined, ALLOW);
     }
@@ -151,10 +160,20 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     if (batch !== undefined) return handOnBatch(http, server, caller, batch);
     const message = readMessage(body);
     if (message.kind === 'invalid') return refuseInvalid(message);
+    const answered = ofModern({ http, server, caller, message });
+    return answered === 'legacy' ? handOnSingle(http, server, caller, message) : answered;
+  }
+
+  function handOnSingle(
+    http: HttpExchange,
+    server: string,
+    caller: Caller,
+    message: Message,
+  ): Maybe<Reply | undefined> {
     if (message.kind !== 'request') return handOnLegacy(http, server, caller, message);
-    // The probe of a modern client. It must cost no child: some servers exit at a request before initialize.
+    // A probe without the words that make it one. It must cost no child: some servers exit at it.
     if (message.method === 'server/discover')
-      return refuse(404, ERRORS.unknownMethod, rawAt(body, message.id));
+      return refuse(404, ERRORS.unknownMethod, rawAt(message.bytes, message.id));
     return after(ledgers.room(caller.userId), () => handOnLegacy(http, server, caller, message));
   }
 
@@ -209,7 +228,7 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     const session = sessions.open(caller, server);
     const answer = new PostAnswer(desk, {
       http,
-      session,
+      owner: session,
       accept: accepted(http),
       expected: 1,
       form: 'single',
@@ -231,7 +250,7 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     const answer =
       expected === 0
         ? undefined
-        : new PostAnswer(desk, { http, session, accept: accepted(http), expected, form });
+        : new PostAnswer(desk, { http, owner: session, accept: accepted(http), expected, form });
     const leaves: (() => void)[] = [];
     for (const message of messages) {
       if (message.kind === 'notification') session.notify(message);
@@ -297,6 +316,13 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     });
   }
 
+  /** Counts a long answer as unread until its client has it. */
+  function hold(http: HttpExchange, unread: Unread, bytes: number): Drain {
+    http.response.setTimeout(timing.stallMs);
+    http.whenGone(() => unread.remove(bytes));
+    return unread.add(bytes);
+  }
+
   function connect(
     http: HttpExchange,
     unread: Unread,
@@ -307,6 +333,10 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     return new EventStream({ http, pingMs, stallMs, unread, onGone, ...more });
   }
 }
+
+/** There is no standing stream and no session to end (MCP 2026-07-28, basic/transports/streamable-http). */
+const isOfModern = (http: HttpExchange): boolean =>
+  isModernVersion(http.header('mcp-protocol-version') ?? '');
 
 /** Older SDKs fail at an event without data, and a client may be older than the session it was lent. */
 function isResumable(http: HttpExchange, session: Session): boolean {
