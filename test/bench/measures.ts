@@ -12,6 +12,7 @@ import {
   callOf,
   headOf,
   initializeBody,
+  modernCallOf,
   openSession,
   requestOf,
   startBroker,
@@ -83,16 +84,23 @@ export async function measureRelays(plan: Plan, figures: Figures): Promise<Facts
   await using relay = await startRelay(plan.child);
   await using supergateway = await startPeer('supergateway', plan.child);
   await using mcpProxy = await startPeer('mcp-proxy', plan.child);
-  const targets: readonly Target[] = [broker, relay, supergateway, mcpProxy];
+  // The same process, asked in the other era.
+  const modern: Target = { ...broker, name: 'broker, modern' };
+  const targets: readonly Target[] = [broker, modern, relay, supergateway, mcpProxy];
   const heads = new Map<Target, readonly string[]>();
+  const requestsTo = (target: Target, sessions: number, bytes: number) =>
+    target === modern
+      ? modernCallOf(modern, bytes)
+      : callOf((heads.get(target) ?? []).slice(0, sessions), bytes);
   for (const target of targets) {
+    if (target === modern) continue;
     const sessions: string[] = [];
     for (let i = 0; i < 50; i += 1) sessions.push(headOf(target, await openSession(target)));
     heads.set(target, sessions);
   }
   plan.note('relaying: warming up');
   for (const target of targets) {
-    const requests = callOf(heads.get(target) ?? [], 0);
+    const requests = requestsTo(target, 50, 0);
     await ask(plan, { port: target.port, connections: 8, requests, measureMs: plan.heatMs });
   }
   for (let round = 0; round < plan.rounds; round += 1) {
@@ -100,7 +108,9 @@ export async function measureRelays(plan: Plan, figures: Figures): Promise<Facts
     for (const { size, sessions, connections: counts } of RELAYS) {
       for (const connections of counts) {
         for (const target of targets) {
-          const requests = callOf((heads.get(target) ?? []).slice(0, sessions), SIZES[size]);
+          // There are no sessions in that era.
+          if (target === modern && sessions > 1) continue;
+          const requests = requestsTo(target, sessions, SIZES[size]);
           const spent = processorMs(target.pid);
           const result = await ask(plan, { port: target.port, connections, requests });
           const spentMs = (processorMs(target.pid) ?? 0) - (spent ?? 0);

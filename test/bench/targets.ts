@@ -17,7 +17,7 @@ import {
 } from './programs.js';
 import { accessToken, ownerOf, seed, sessionId } from './seed.js';
 
-export const TARGETS = ['broker', 'relay', 'supergateway', 'mcp-proxy'] as const;
+export const TARGETS = ['broker', 'broker, modern', 'relay', 'supergateway', 'mcp-proxy'] as const;
 export type TargetName = (typeof TARGETS)[number];
 
 export interface Target extends AsyncDisposable {
@@ -38,6 +38,7 @@ export interface BrokerTarget extends Target {
 }
 
 export const PROTOCOL_VERSION = '2025-06-18';
+const MODERN_VERSION = '2026-07-28';
 const MAX_CHILDREN = 2000;
 const KEY = Buffer.alloc(32, 1);
 
@@ -179,6 +180,22 @@ export function callOf(heads: readonly string[], bytes: number): RepeatedRequest
     beforeId: '{"jsonrpc":"2.0","id":',
     afterId: `,"method":"tools/call","params":{"name":"echo","arguments":${JSON.stringify(args)}}}`,
     checkId: true,
+  };
+}
+
+/** The same call as a client of 2026-07-28 makes it: without a session, with all it is in each request. */
+export function modernCallOf(target: Target, bytes: number): RepeatedRequest {
+  const name = 'io.modelcontextprotocol';
+  const meta = {
+    [`${name}/protocolVersion`]: MODERN_VERSION,
+    [`${name}/clientInfo`]: { name: 'bench', version: '1' },
+    [`${name}/clientCapabilities`]: {},
+  };
+  const head = `${headOf(target)}MCP-Protocol-Version: ${MODERN_VERSION}\r\nMcp-Method: tools/call\r\nMcp-Name: echo\r\n`;
+  const call = callOf([head], bytes);
+  return {
+    ...call,
+    afterId: call.afterId.replace('"arguments"', `"_meta":${JSON.stringify(meta)},"arguments"`),
   };
 }
 
