@@ -1,0 +1,272 @@
+/**
+ * A call of a modern client to a legacy child. To the session it is the exchange of that one call, from its beginning to
+ * its end; its client meanwhile comes and goes: what the child asks ends the exchange that is there, and the retry brings
+ * the next (MCP 2026-07-28, basic/patterns/mrtr). `rounds.ts` decides, this carries out. Who may come back to which call
+ * is for `parked-calls.ts`.
+ *
+ * While no client waits, progress and log messages are dropped: both are about now.
+ */
+import { declares, missingCapability, needOf } from '../mcp/capabilities.js';
+import type { Envelope, ModernRequest } from '../mcp/envelope.js';
+import { type Ask, answerFor, type Input, inputRequired, isResponseTo } from '../mcp/input-required.js';
+import { destinationOf, elicitationsIn, type ServerSide, toModernEdits } from '../mcp/legacy-to-modern.js';
+import { levelOf, wants } from '../mcp/log-levels.js';
+import {
+  type NotificationMessage,
+  type RequestMessage,
+  type ResponseMessage,
+  rawAt,
+  readMessage,
+  splice,
+} from '../mcp/message.js';
+import { toLegacyRequest } from '../mcp/modern-to-legacy.js';
+import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
+import type { Drain, Exchange, Turn } from './calls.js';
+import * as failures from './failures.js';
+import { fault, type Goal } from './request-state.js';
+import { asksOf, NO_ROUNDS, type Rounds, type RoundsEffect, type RoundsEvent, step, turnOf } from './rounds.js';
+
+/** The session that the child belongs to. */
+export interface CallSession {
+  request(message: RequestMessage, exchange: Exchange): (why?: string) => void;
+  answer(message: ResponseMessage): void;
+}
+
+export interface ModernCallHost {
+  /** When the client must have come back that is asked now. */
+  deadline(): number;
+  /** What the client is given to come back with. */
+  stateFor(call: ModernCall, goal: Goal | 'this round', until: number): string;
+  /** Known as soon as a child has answered; read when something is said. */
+  serverSide(): ServerSide;
+  /** The child has asked something in the course of this call. */
+  onAsk(call: ModernCall): void;
+  /** It waits for its client to come back. */
+  onParked(call: ModernCall): void;
+  onOver(call: ModernCall): void;
+}
+
+/** The client that waits. */
+interface Present {
+  readonly exchange: Exchange;
+  readonly isRetry: boolean;
+}
+
+export class ModernCall implements Exchange {
+  readonly streams: boolean = true;
+  /** As its client made it last. */
+  request: ModernRequest;
+  readonly #session: CallSession;
+  readonly #host: ModernCallHost;
+  #rounds: Rounds = NO_ROUNDS;
+  #present: Present | undefined;
+  #cancel: (why?: string) => void = () => undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #retryAfterSeconds: number | undefined;
+
+  constructor(session: CallSession, request: ModernRequest, exchange: Exchange, host: ModernCallHost) {
+    this.#session = session;
+    this.request = request;
+    this.#host = host;
+    this.#present = { exchange, isRetry: false };
+  }
+
+  get turn(): Turn {
+    return this.request.about.mayAsk ? turnOf(this.#rounds) : 'none';
+  }
+
+  get round(): number {
+    return this.#rounds.round;
+  }
+
+  /** Until when it is kept for its client, if it is. */
+  get until(): number | undefined {
+    const { phase } = this.#rounds;
+    return 'until' in phase ? phase.until : undefined;
+  }
+
+  /** What is kept of it. */
+  get bytes(): number {
+    const { phase } = this.#rounds;
+    const asked = asksOf(this.#rounds).reduce((sum, { request }) => sum + request.bytes.length, 0);
+    return phase.is === 'settled' ? phase.outcome.length : asked;
+  }
+
+  /** What is returned is for a client that goes away. */
+  begin(): () => void {
+    const { exchange } = this.#present ?? {};
+    this.#cancel = this.#session.request(toLegacyRequest(this.request), this);
+    return () => this.#leave(exchange);
+  }
+
+  /** The client came back to this round. */
+  resume(round: number, input: Input, request: ModernRequest, exchange: Exchange): () => void {
+    const { bytes } = request.message;
+    const isGood = ({ key, request: { method } }: Ask) => {
+      const response = input.responses.get(key);
+      return response !== undefined && isResponseTo(method, bytes, response);
+    };
+    const keys = new Set(asksOf(this.#rounds).flatMap((ask) => (isGood(ask) ? [ask.key] : [])));
+    const retry = { exchange, request, input };
+    void this.#apply({ is: 'retried', round, keys, until: this.#host.deadline() }, retry);
+    return () => this.#leave(exchange);
+  }
+
+  giveUp(why: string): void {
+    void this.#apply({ is: 'given up', why });
+  }
+
+  send(bytes: Buffer): Drain {
+    const message = readMessage(bytes);
+    if (message.kind === 'request') this.#ask(message);
+    else if (message.kind === 'notification') return this.#tell(message);
+    return undefined;
+  }
+
+  end(outcome: Buffer | undefined, retryAfterSeconds?: number): Drain {
+    this.#retryAfterSeconds = retryAfterSeconds;
+    return this.#apply({ is: 'ended', outcome, until: this.#host.deadline() });
+  }
+
+  #leave(exchange: Exchange | undefined): void {
+    if (exchange === undefined || this.#present?.exchange !== exchange) return;
+    this.#present = undefined;
+    void this.#apply({ is: 'left' });
+    void exchange.end(undefined);
+  }
+
+  #ask(request: RequestMessage): void {
+    this.#host.onAsk(this);
+    const refusal = this.turn === 'none' ? failures.clientSilent : refusalOf(this.request.envelope, request);
+    if (refusal === undefined) void this.#apply({ is: 'asked', request });
+    else this.#refuse(request, refusal);
+  }
+
+  #tell(message: NotificationMessage): Drain {
+    const { bytes, method, subject } = message;
+    if (method === 'notifications/cancelled') {
+      const id = subject && rawAt(bytes, subject);
+      const ask = asksOf(this.#rounds).find(({ request }) => rawAt(request.bytes, request.id) === id);
+      return ask && this.#apply({ is: 'taken back', ask });
+    }
+    const { exchange } = this.#present ?? {};
+    if (exchange?.streams !== true || destinationOf(message) !== 'request') return undefined;
+    const { message: made, envelope } = this.request;
+    if (method !== 'notifications/progress')
+      return wants(envelope.logLevel, levelOf(message)) ? exchange.send(bytes) : undefined;
+    if (subject === undefined || made.token === undefined) return undefined;
+    return exchange.send(splice(bytes, [{ at: subject, raw: rawAt(made.bytes, made.token) }]));
+  }
+
+  #apply(event: RoundsEvent, retry?: Retry): Drain {
+    const { rounds, effects } = step(this.#rounds, event);
+    this.#rounds = rounds;
+    let drain: Drain;
+    for (const effect of effects) drain = this.#do(effect, retry) ?? drain;
+    if (rounds.phase.is === 'parked' || rounds.phase.is === 'settled') this.#host.onParked(this);
+    else if (rounds.phase.is === 'over') {
+      clearTimeout(this.#timer);
+      this.#host.onOver(this);
+    }
+    return drain;
+  }
+
+  #do(effect: RoundsEffect, retry: Retry | undefined): Drain {
+    switch (effect.do) {
+      case 'gather':
+        // The lines of one moment reach us in several pieces: each that brings a question is followed by a further turn.
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => {
+          void this.#apply({ is: 'gathered', until: this.#host.deadline() });
+        });
+        return undefined;
+      case 'refuse':
+        return this.#refuse(effect.request, failures.clientSilent);
+      case 'turn away':
+        return retry && refuse(retry.exchange, retry.request, fault('requestState was used already').fault);
+      case 'attach':
+        if (retry === undefined) return undefined;
+        this.request = retry.request;
+        this.#present = { exchange: retry.exchange, isRetry: true };
+        return undefined;
+      case 'answer':
+        return retry && this.#answer(effect.ask, retry);
+      case 'ask':
+        return this.#park(effect.asks, 'this round');
+      case 'end':
+        return this.#finish(effect.outcome);
+      case 'exhaust':
+        return this.#finish(errorAnswer('0', failures.tooManyRounds));
+      case 'cancel':
+        this.#cancel(effect.why);
+    }
+    return undefined;
+  }
+
+  #answer({ key, request }: Ask, { input, request: { message } }: Retry): undefined {
+    const response = input.responses.get(key);
+    if (response === undefined) return;
+    this.#say(answerFor(rawAt(request.bytes, request.id), message.bytes, response));
+  }
+
+  #refuse({ bytes, id }: RequestMessage, error: RpcError): undefined {
+    this.#say(errorAnswer(rawAt(bytes, id), error));
+  }
+
+  #say(answer: Buffer): void {
+    const message = readMessage(answer);
+    if (message.kind === 'response') this.#session.answer(message);
+  }
+
+  /** The exchange that is there ends with what its client is asked. */
+  #park(asks: readonly Ask[], goal: Goal | 'this round'): Drain {
+    const { bytes, id } = this.request.message;
+    const state = this.#host.stateFor(this, goal, this.until ?? this.#host.deadline());
+    return this.#hangUp(inputRequired(rawAt(bytes, id), asks, state, this.#host.serverSide()));
+  }
+
+  #finish(outcome: Buffer | undefined): Drain {
+    const message = outcome && readMessage(outcome);
+    if (outcome === undefined || message?.kind !== 'response') return this.#hangUp(undefined);
+    const visits = this.#visitsIn(message);
+    if (visits.length > 0) return this.#park(visits, 'a new call');
+    const { method, bytes, id } = this.request.message;
+    const { serverInfo, ttlMs } = this.#host.serverSide();
+    // It belongs to what the user said, and is nothing to keep for another time.
+    const side = { serverInfo, ttlMs: this.#present?.isRetry ? 0 : ttlMs };
+    const edits = [{ at: message.id, raw: rawAt(bytes, id) }, ...toModernEdits(method, message, side)];
+    return this.#hangUp(splice(outcome, edits));
+  }
+
+  /** The child wants its client to have been somewhere before it makes the same call again. */
+  #visitsIn(answer: ResponseMessage): Ask[] {
+    const { about, envelope } = this.request;
+    if (!about.mayAsk) return [];
+    const visits = elicitationsIn(answer);
+    const canAll = visits.every((visit) => refusalOf(envelope, visit) === undefined);
+    return canAll ? visits.map((request, index) => ({ key: `elicitation-${index + 1}`, request })) : [];
+  }
+
+  #hangUp(answer: Buffer | undefined): Drain {
+    const present = this.#present;
+    this.#present = undefined;
+    return present?.exchange.end(answer, this.#retryAfterSeconds);
+  }
+}
+
+interface Retry {
+  readonly exchange: Exchange;
+  readonly request: ModernRequest;
+  readonly input: Input;
+}
+
+/** Why a client must not be asked this (MCP 2026-07-28, basic/patterns/mrtr: server requirements, 2 and 7). */
+function refusalOf({ capabilities }: Envelope, request: RequestMessage): RpcError | undefined {
+  const need = needOf(request);
+  if (need === undefined) return ERRORS.unknownMethod;
+  return declares(capabilities, need) ? undefined : missingCapability(need);
+}
+
+export function refuse(exchange: Exchange, { message }: ModernRequest, error: RpcError): Drain {
+  return exchange.end(errorAnswer(rawAt(message.bytes, message.id), error));
+}
