@@ -34,6 +34,8 @@ export interface Exchange {
   readonly kind?: 'ours' | 'ping';
   /** While the child waits for the client, and not the client for the child, its time does not run out. */
   readonly waitsForClient?: boolean;
+  /** The exchange that this one stands before. */
+  readonly behind?: Exchange;
   send(message: Buffer): Drain;
   /** The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again. */
   end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain;
@@ -112,7 +114,15 @@ export class Calls {
     return this.#calls
       .entries()
       .filter(([, call]) => call.life === life)
-      .map(([, { exchange }]) => exchange);
+      .map(([, { exchange }]) => exchange.behind ?? exchange);
+  }
+
+  /** Those that wait for their client, with any child or that one. */
+  waiting(life?: Life): number[] {
+    return this.#calls
+      .entries()
+      .filter(([, call]) => call.exchange.waitsForClient === true && (life ?? call.life) === call.life)
+      .map(([key]) => key);
   }
 
   /** `late` when nobody waits for this answer from this child (any more). */

@@ -79,9 +79,40 @@ export const stopping = failure(
   'The broker is restarting. The call may or may not have been carried out.',
 );
 
+/** To a client that comes back with what a call asked for. */
+export const callGone = failure(
+  'call-gone',
+  'The call that asked for this is no longer there: it was given up, or its process or the broker has ended. Make the call again.',
+);
+
+export const tooManyRounds = failure(
+  'too-many-rounds',
+  'The MCP server asked for input too often; the call was cancelled.',
+);
+
+export const declined = failure(
+  'declined',
+  'The MCP server does not carry this call out before its user has been where it asked.',
+);
+
+export const tokenEnded = failure(
+  'token-ended',
+  'The upstream token of the MCP server process has ended while the call waited for input. Make the call again.',
+);
+
+export const placeNeeded = failure(
+  'place-needed',
+  'The MCP server process had to make room while the call waited for input. Make the call again.',
+);
+
 export const brokenBridge = failure('internal', 'Internal error');
 
 /** To a child whose question nobody hears, or nobody answered. */
 export const clientSilent: RpcError = { code: -32603, message: 'The client did not answer in time' };
+/** To a child that asks while it works on nothing in whose answer its client could be asked. */
+export const nobodyToAsk: RpcError = {
+  code: -32603,
+  message: 'No call is in flight in which the client could be asked',
+};
 export const refuseChild = (id: RawJson): Buffer =>
   lineOf(errorAnswer(id, { code: -32601, message: 'The client did not declare this capability' }));

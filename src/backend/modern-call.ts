@@ -9,7 +9,7 @@
 import { declares, missingCapability, needOf } from '../mcp/capabilities.js';
 import type { Envelope, ModernRequest } from '../mcp/envelope.js';
 import { type Ask, answerFor, type Input, inputRequired, isResponseTo } from '../mcp/input-required.js';
-import { destinationOf, elicitationsIn, type ServerSide, toModernEdits } from '../mcp/legacy-to-modern.js';
+import { elicitationsIn, type ServerSide, toModernEdits } from '../mcp/legacy-to-modern.js';
 import { levelOf, wants } from '../mcp/log-levels.js';
 import {
   type NotificationMessage,
@@ -21,13 +21,24 @@ import {
 } from '../mcp/message.js';
 import { toLegacyRequest } from '../mcp/modern-to-legacy.js';
 import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
-import type { Drain, Exchange, Turn } from './calls.js';
+import type { Drain, Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { fault, type Goal } from './request-state.js';
-import { asksOf, NO_ROUNDS, type Rounds, type RoundsEffect, type RoundsEvent, step, turnOf } from './rounds.js';
+import {
+  asksOf,
+  bytesOf,
+  NO_ROUNDS,
+  type Rounds,
+  type RoundsEffect,
+  type RoundsEvent,
+  step,
+  type Turn,
+  turnOf,
+} from './rounds.js';
 
 /** The session that the child belongs to. */
 export interface CallSession {
+  /** What is returned is for a call that nobody waits for any more. */
   request(message: RequestMessage, exchange: Exchange): (why?: string) => void;
   answer(message: ResponseMessage): void;
 }
@@ -39,8 +50,6 @@ export interface ModernCallHost {
   stateFor(call: ModernCall, goal: Goal | 'this round', until: number): string;
   /** Known as soon as a child has answered; read when something is said. */
   serverSide(): ServerSide;
-  /** The child has asked something in the course of this call. */
-  onAsk(call: ModernCall): void;
   /** It waits for its client to come back. */
   onParked(call: ModernCall): void;
   onOver(call: ModernCall): void;
@@ -71,8 +80,13 @@ export class ModernCall implements Exchange {
     this.#present = { exchange, isRetry: false };
   }
 
+  /** Whose turn it is. Most methods have no way to ask anything. */
   get turn(): Turn {
     return this.request.about.mayAsk ? turnOf(this.#rounds) : 'none';
+  }
+
+  get waitsForClient(): boolean {
+    return this.turn === 'client';
   }
 
   get round(): number {
@@ -88,8 +102,7 @@ export class ModernCall implements Exchange {
   /** What is kept of it. */
   get bytes(): number {
     const { phase } = this.#rounds;
-    const asked = asksOf(this.#rounds).reduce((sum, { request }) => sum + request.bytes.length, 0);
-    return phase.is === 'settled' ? phase.outcome.length : asked;
+    return phase.is === 'settled' ? phase.outcome.length : bytesOf(asksOf(this.#rounds));
   }
 
   /** What is returned is for a client that goes away. */
@@ -102,13 +115,16 @@ export class ModernCall implements Exchange {
   /** The client came back to this round. */
   resume(round: number, input: Input, request: ModernRequest, exchange: Exchange): () => void {
     const { bytes } = request.message;
+    const asks = asksOf(this.#rounds);
     const isGood = ({ key, request: { method } }: Ask) => {
       const response = input.responses.get(key);
       return response !== undefined && isResponseTo(method, bytes, response);
     };
-    const keys = new Set(asksOf(this.#rounds).flatMap((ask) => (isGood(ask) ? [ask.key] : [])));
+    const answered = new Set(asks.filter(isGood));
+    // What a client can do, it says each time.
+    const barred = new Set(asks.filter((ask) => refusalOf(request.envelope, ask.request) !== undefined));
     const retry = { exchange, request, input };
-    void this.#apply({ is: 'retried', round, keys, until: this.#host.deadline() }, retry);
+    void this.#apply({ is: 'retried', round, answered, barred, until: this.#host.deadline() }, retry);
     return () => this.#leave(exchange);
   }
 
@@ -116,11 +132,33 @@ export class ModernCall implements Exchange {
     void this.#apply({ is: 'given up', why });
   }
 
+  /** The child's progress, under the token that the call began with. */
   send(bytes: Buffer): Drain {
     const message = readMessage(bytes);
-    if (message.kind === 'request') this.#ask(message);
-    else if (message.kind === 'notification') return this.#tell(message);
-    return undefined;
+    const { bytes: made, token } = this.request.message;
+    if (message.kind !== 'notification' || message.subject === undefined || token === undefined)
+      return undefined;
+    return this.#tell(splice(bytes, [{ at: message.subject, raw: rawAt(made, token) }]));
+  }
+
+  /** A log message of its child. */
+  note(message: NotificationMessage): Drain {
+    const isWanted = wants(this.request.envelope.logLevel, levelOf(message));
+    return isWanted ? this.#tell(message.bytes) : undefined;
+  }
+
+  /** A question of its child. */
+  ask(request: RequestMessage): Drain {
+    const refusal = refusalOf(this.request.envelope, request);
+    return refusal === undefined ? this.#apply({ is: 'asked', request }) : this.#refuse(request, refusal);
+  }
+
+  /** The child takes a question back; false when it was none of this call. */
+  takeBack({ bytes, subject }: NotificationMessage): boolean {
+    const id = subject && rawAt(bytes, subject);
+    const ask = asksOf(this.#rounds).find(({ request }) => rawAt(request.bytes, request.id) === id);
+    if (ask !== undefined) void this.#apply({ is: 'taken back', ask });
+    return ask !== undefined;
   }
 
   end(outcome: Buffer | undefined, retryAfterSeconds?: number): Drain {
@@ -135,27 +173,9 @@ export class ModernCall implements Exchange {
     void exchange.end(undefined);
   }
 
-  #ask(request: RequestMessage): void {
-    this.#host.onAsk(this);
-    const refusal = this.turn === 'none' ? failures.clientSilent : refusalOf(this.request.envelope, request);
-    if (refusal === undefined) void this.#apply({ is: 'asked', request });
-    else this.#refuse(request, refusal);
-  }
-
-  #tell(message: NotificationMessage): Drain {
-    const { bytes, method, subject } = message;
-    if (method === 'notifications/cancelled') {
-      const id = subject && rawAt(bytes, subject);
-      const ask = asksOf(this.#rounds).find(({ request }) => rawAt(request.bytes, request.id) === id);
-      return ask && this.#apply({ is: 'taken back', ask });
-    }
+  #tell(message: Buffer): Drain {
     const { exchange } = this.#present ?? {};
-    if (exchange?.streams !== true || destinationOf(message) !== 'request') return undefined;
-    const { message: made, envelope } = this.request;
-    if (method !== 'notifications/progress')
-      return wants(envelope.logLevel, levelOf(message)) ? exchange.send(bytes) : undefined;
-    if (subject === undefined || made.token === undefined) return undefined;
-    return exchange.send(splice(bytes, [{ at: subject, raw: rawAt(made.bytes, made.token) }]));
+    return exchange?.streams ? exchange.send(message) : undefined;
   }
 
   #apply(event: RoundsEvent, retry?: Retry): Drain {
@@ -163,8 +183,10 @@ export class ModernCall implements Exchange {
     this.#rounds = rounds;
     let drain: Drain;
     for (const effect of effects) drain = this.#do(effect, retry) ?? drain;
-    if (rounds.phase.is === 'parked' || rounds.phase.is === 'settled') this.#host.onParked(this);
-    else if (rounds.phase.is === 'over') {
+    // What was done may have had consequences.
+    const { phase } = this.#rounds;
+    if (phase.is === 'parked' || phase.is === 'settled') this.#host.onParked(this);
+    else if (phase.is === 'over') {
       clearTimeout(this.#timer);
       this.#host.onOver(this);
     }
@@ -174,11 +196,10 @@ export class ModernCall implements Exchange {
   #do(effect: RoundsEffect, retry: Retry | undefined): Drain {
     switch (effect.do) {
       case 'gather':
-        // The lines of one moment reach us in several pieces: each that brings a question is followed by a further turn.
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => {
           void this.#apply({ is: 'gathered', until: this.#host.deadline() });
-        });
+        }, GATHER_MS);
         return undefined;
       case 'refuse':
         return this.#refuse(effect.request, failures.clientSilent);
@@ -253,6 +274,9 @@ export class ModernCall implements Exchange {
     return present?.exchange.end(answer, this.#retryAfterSeconds);
   }
 }
+
+/** The lines of one moment reach us in several pieces, and a busy child writes them one by one. */
+const GATHER_MS = 10;
 
 interface Retry {
   readonly exchange: Exchange;

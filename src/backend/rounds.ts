@@ -29,11 +29,13 @@ export type RoundsEvent =
   | { readonly is: 'taken back'; readonly ask: Ask }
   /** It has asked all that it asked at once. */
   | { readonly is: 'gathered'; readonly until: number }
-  /** The client came back to that round, and has good answers under these keys. */
+  /** The client came back to that round. */
   | {
       readonly is: 'retried';
       readonly round: number;
-      readonly keys: ReadonlySet<string>;
+      /** What it has good answers to, and what it can no longer be asked. */
+      readonly answered: ReadonlySet<Ask>;
+      readonly barred: ReadonlySet<Ask>;
       readonly until: number;
     }
   /** The child, or the bridge in its place, has answered the call; or it was cancelled without a word. */
@@ -68,11 +70,15 @@ export const NO_ROUNDS: Rounds = { phase: { is: 'running', asks: [] }, round: 0,
 
 /** As many answers as are read of one retry. */
 export const MAX_ASKS = 100;
+/** One question may be as large as messages get, several together not larger. */
+export const MAX_ASKED_BYTES = 16 * 1024 * 1024;
 /** A child that asks and asks holds its place as long as its client has patience; a program has much. */
 export const MAX_ROUNDS = 100;
 
-/** Whose turn it is: the child's, which may ask, or the client's, which was asked. */
-export function turnOf({ phase }: Rounds): 'child' | 'client' | 'none' {
+/** The child's, which may ask, or the client's, which was asked. */
+export type Turn = 'child' | 'client' | 'none';
+
+export function turnOf({ phase }: Rounds): Turn {
   switch (phase.is) {
     case 'running':
       return 'child';
@@ -88,6 +94,9 @@ export function asksOf({ phase }: Rounds): readonly Ask[] {
   return 'asks' in phase ? phase.asks : [];
 }
 
+export const bytesOf = (asks: readonly Ask[]): number =>
+  asks.reduce((sum, { request }) => sum + request.bytes.length, 0);
+
 export function step(rounds: Rounds, event: RoundsEvent): Step {
   const { phase } = rounds;
   switch (event.is) {
@@ -102,7 +111,7 @@ export function step(rounds: Rounds, event: RoundsEvent): Step {
       if (phase.is !== 'running' || phase.asks.length === 0) return stay(rounds);
       return park(rounds, phase.asks, event.until, []);
     case 'retried':
-      return retried(rounds, event.round, event.keys, event.until);
+      return retried(rounds, event);
     case 'ended':
       return ended(rounds, event.outcome, event.until);
     case 'left':
@@ -121,7 +130,9 @@ const over = (rounds: Rounds, effects: readonly RoundsEffect[]): Step => ({
 
 function asked(rounds: Rounds, request: RequestMessage): Step {
   const { phase } = rounds;
-  if (!('asks' in phase) || phase.asks.length >= MAX_ASKS) {
+  const isTooMuch =
+    'asks' in phase && phase.asks.length > 0 && bytesOf(phase.asks) + request.bytes.length > MAX_ASKED_BYTES;
+  if (!('asks' in phase) || phase.asks.length >= MAX_ASKS || isTooMuch) {
     return { rounds, effects: [{ do: 'refuse', request }] };
   }
   const lastKey = rounds.lastKey + 1;
@@ -146,15 +157,20 @@ function park(rounds: Rounds, asks: readonly Ask[], until: number, before: reado
   };
 }
 
-function retried(rounds: Rounds, round: number, keys: ReadonlySet<string>, until: number): Step {
+function retried(rounds: Rounds, event: Extract<RoundsEvent, { is: 'retried' }>): Step {
   const { phase } = rounds;
+  const { round, answered, barred, until } = event;
   const isFirst = round === rounds.round && (phase.is === 'parked' || phase.is === 'settled');
   if (!isFirst) return { rounds, effects: [{ do: 'turn away' }] };
   if (phase.is === 'settled')
     return over(rounds, [{ do: 'attach' }, { do: 'end', outcome: phase.outcome }]);
   const effects: RoundsEffect[] = [{ do: 'attach' }];
-  for (const ask of phase.asks) if (keys.has(ask.key)) effects.push({ do: 'answer', ask });
-  const rest = phase.asks.filter(({ key }) => !keys.has(key));
+  const rest: Ask[] = [];
+  for (const ask of phase.asks) {
+    if (answered.has(ask)) effects.push({ do: 'answer', ask });
+    else if (barred.has(ask)) effects.push({ do: 'refuse', request: ask.request });
+    else rest.push(ask);
+  }
   if (rest.length > 0) return park(rounds, rest, until, effects);
   return { rounds: { ...rounds, phase: { is: 'running', asks: [] } }, effects };
 }

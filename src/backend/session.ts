@@ -164,6 +164,11 @@ export class Session {
     return this.#dialogue.callsInFlight;
   }
 
+  /** Those that wait for their child, and not for their client. */
+  get callsAtWork(): number {
+    return this.#dialogue.callsAtWork;
+  }
+
   /** Whether more would be lost with it than its record can bring back. */
   get isInUse(): boolean {
     return this.#opening !== undefined || this.#children.count > 0 || this.#dialogue.isHeard;
@@ -189,7 +194,7 @@ export class Session {
   }
 
   /** What is returned is for a client that goes away before the answer. */
-  request(message: RequestMessage, exchange: Exchange): () => void {
+  request(message: RequestMessage, exchange: Exchange): (why?: string) => void {
     const now = this.#host.now();
     this.#seenAt = now;
     const wakes = this.state === 'dormant';
@@ -207,7 +212,7 @@ export class Session {
     const watched = this.#watch(message, exchange, life, wakes ? now : undefined);
     const { key, line } = this.#dialogue.call(message, watched, life);
     if (this.#write(life, line, key) === 'clogged') this.#dialogue.refuse(key, failures.childNotReading);
-    return () => this.#dialogue.giveUp(key, 'the client disconnected');
+    return (why = 'the client disconnected') => this.#dialogue.giveUp(key, why);
   }
 
   /**
@@ -254,6 +259,7 @@ export class Session {
   /** Ends what is overdue, replaces what is about to end. The registry calls it about once a second. */
   tick(now: number): void {
     this.#dialogue.expire(now);
+    for (const life of this.#children.lapsed(now)) this.#dialogue.abandon(failures.tokenEnded, life);
     if (!this.#children.isEnding(now)) return;
     if (this.callsInFlight === 0 && now - this.#workedAt >= RECENT_MS)
       this.sleep('its token is about to expire');
@@ -265,6 +271,13 @@ export class Session {
     if (this.state !== 'live' || this.callsInFlight > 0) return false;
     this.#children.sleep(why);
     return true;
+  }
+
+  /** Stops the child even if calls wait for their clients, which may be long; false when it works on any. */
+  makeRoom(why: string): boolean {
+    if (this.state !== 'live' || this.callsAtWork > 0) return false;
+    this.#dialogue.abandon(failures.placeNeeded);
+    return this.sleep(why);
   }
 
   /** Ends what it has in memory; its record is not touched. */
@@ -363,6 +376,10 @@ export class Session {
     const { log, now, observer } = this.#host;
     return {
       streams: exchange.streams,
+      behind: exchange,
+      get waitsForClient() {
+        return exchange.waitsForClient === true;
+      },
       ...(isPing && { kind: 'ping' as const }),
       send: (early) => exchange.send(early),
       end: (answer, retryAfterSeconds) => {

@@ -39,9 +39,7 @@ export class Slots {
         own.length >= maxChildrenPerUser ? own : this.#slots.size >= maxChildren ? this.all : undefined;
       if (crowd === undefined || takesOver) return this.#add(session);
       // One sleeper for each newcomer; after that, whoever leaves anyway is waited for first.
-      if ((attempt === 1 || leaving(crowd).length === 0) && idlest(crowd)?.sleep('others need its place')) {
-        this.#onCrowded();
-      }
+      if ((attempt === 1 || leaving(crowd).length === 0) && makeRoom(crowd)) this.#onCrowded();
       const ends = leaving(crowd);
       if (ends.length === 0) return undefined;
       await Promise.race(ends);
@@ -59,10 +57,18 @@ export class Slots {
   }
 }
 
-function idlest(slots: readonly Slot[]): Session | undefined {
+/** Rather one without calls than one whose calls wait for their clients: those may never come back. */
+function makeRoom(slots: readonly Slot[]): boolean {
+  const why = 'others need its place';
+  const idle = longestIdle(slots, ({ callsInFlight }) => callsInFlight === 0);
+  if (idle !== undefined) return idle.sleep(why);
+  return longestIdle(slots, ({ callsAtWork }) => callsAtWork === 0)?.makeRoom(why) ?? false;
+}
+
+function longestIdle(slots: readonly Slot[], isIdle: (session: Session) => boolean): Session | undefined {
   const idle = slots
     .map(({ session }) => session)
-    .filter(({ state, callsInFlight }) => state === 'live' && callsInFlight === 0);
+    .filter((session) => session.state === 'live' && isIdle(session));
   return idle.toSorted((a, b) => a.idleSince - b.idleSince)[0];
 }
 
