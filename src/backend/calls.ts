@@ -19,6 +19,14 @@ import type { CallOutcome } from './observer.js';
 /** Settles when a client has read enough that more may be sent to it; undefined when it can take more now. */
 export type Drain = Promise<void> | undefined;
 
+/** When all of them are. */
+export function together(drains: readonly Drain[]): Drain {
+  const [first, ...more] = drains.filter((drain) => drain !== undefined);
+  return first === undefined || more.length === 0
+    ? first
+    : Promise.all([first, ...more]).then(() => undefined);
+}
+
 /** What came of a line of a child. */
 export interface Heard {
   /** Whether it was the answer to a call in flight: what a child says unasked is bounded. */
@@ -34,8 +42,8 @@ export interface Exchange {
   readonly kind?: 'ours' | 'ping';
   /** While the child waits for the client, and not the client for the child, its time does not run out. */
   readonly waitsForClient?: boolean;
-  /** The exchange that this one stands before. */
-  readonly behind?: Exchange;
+  /** Whose place it takes, to notice what passes. */
+  readonly standsFor?: Exchange;
   send(message: Buffer): Drain;
   /** The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again. */
   end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain;
@@ -51,6 +59,9 @@ interface Call {
   /** Beyond it no progress helps. */
   lastDeadline: number;
 }
+
+const waitsForClient = ({ exchange }: Call): boolean =>
+  (exchange.standsFor ?? exchange).waitsForClient === true;
 
 /** How many times the usual wait a call may take that keeps reporting progress. */
 export const MAX_EXTENSION = 12;
@@ -114,14 +125,14 @@ export class Calls {
     return this.#calls
       .entries()
       .filter(([, call]) => call.life === life)
-      .map(([, { exchange }]) => exchange.behind ?? exchange);
+      .map(([, { exchange }]) => exchange.standsFor ?? exchange);
   }
 
   /** Those that wait for their client, with any child or that one. */
   waiting(life?: Life): number[] {
     return this.#calls
       .entries()
-      .filter(([, call]) => call.exchange.waitsForClient === true && (life ?? call.life) === call.life)
+      .filter(([, call]) => waitsForClient(call) && (life ?? call.life) === call.life)
       .map(([key]) => key);
   }
 
@@ -169,13 +180,13 @@ export class Calls {
 
   /** `atLast`: it used up its extensions too. */
   overdue(now: number, requestMs: number): { readonly key: number; readonly atLast: boolean }[] {
-    const overdue = this.#calls.entries().filter(([, { deadline }]) => deadline <= now);
-    for (const [, call] of overdue) {
-      if (call.exchange.waitsForClient !== true) continue;
+    const calls = this.#calls.entries();
+    for (const [, call] of calls) {
+      if (!waitsForClient(call)) continue;
       call.deadline = now + requestMs;
       call.lastDeadline = now + requestMs * MAX_EXTENSION;
     }
-    return overdue
+    return calls
       .filter(([, { deadline }]) => deadline <= now)
       .map(([key, { lastDeadline }]) => ({ key, atLast: lastDeadline <= now }));
   }

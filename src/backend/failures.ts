@@ -107,12 +107,16 @@ export const placeNeeded = failure(
 
 export const brokenBridge = failure('internal', 'Internal error');
 
+/** To a child that asks out of itself, which nobody can be asked any more. */
+export const noCallToAsk: RpcError = { code: -32603, message: 'No request is under way that this is about' };
+/** Subscriptions of one user. */
+export const tooManyListeners = failureFor(
+  60,
+  'too-many-subscriptions',
+  'Too many subscriptions of this user are open.',
+);
+
 /** To a child whose question nobody hears, or nobody answered. */
 export const clientSilent: RpcError = { code: -32603, message: 'The client did not answer in time' };
-/** To a child that asks while it works on nothing in whose answer its client could be asked. */
-export const nobodyToAsk: RpcError = {
-  code: -32603,
-  message: 'No call is in flight in which the client could be asked',
-};
 export const refuseChild = (id: RawJson): Buffer =>
   lineOf(errorAnswer(id, { code: -32601, message: 'The client did not declare this capability' }));

@@ -9,8 +9,8 @@
 import { declares, missingCapability, needOf } from '../mcp/capabilities.js';
 import type { Envelope, ModernRequest } from '../mcp/envelope.js';
 import { type Ask, answerFor, type Input, inputRequired, isResponseTo } from '../mcp/input-required.js';
-import { elicitationsIn, type ServerSide, toModernEdits } from '../mcp/legacy-to-modern.js';
-import { levelOf, wants } from '../mcp/log-levels.js';
+import { elicitationsIn, toModernEdits } from '../mcp/legacy-to-modern.js';
+import { type LogLevel, wants } from '../mcp/log-levels.js';
 import {
   type NotificationMessage,
   type RequestMessage,
@@ -19,11 +19,11 @@ import {
   readMessage,
   splice,
 } from '../mcp/message.js';
-import { toLegacyRequest } from '../mcp/modern-to-legacy.js';
 import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
 import type { Drain, Exchange } from './calls.js';
 import * as failures from './failures.js';
-import { fault, type Goal } from './request-state.js';
+import { type Child, ModernExchange } from './modern-exchange.js';
+import { fault } from './request-state.js';
 import {
   asksOf,
   bytesOf,
@@ -32,27 +32,18 @@ import {
   type RoundsEffect,
   type RoundsEvent,
   step,
-  type Turn,
   turnOf,
 } from './rounds.js';
 
-/** The session that the child belongs to. */
-export interface CallSession {
-  /** What is returned is for a call that nobody waits for any more. */
-  request(message: RequestMessage, exchange: Exchange): (why?: string) => void;
-  answer(message: ResponseMessage): void;
-}
-
-export interface ModernCallHost {
+/** What a call is kept by while it waits for its client. */
+export interface Keeper {
   /** When the client must have come back that is asked now. */
   deadline(): number;
   /** What the client is given to come back with. */
-  stateFor(call: ModernCall, goal: Goal | 'this round', until: number): string;
-  /** Known as soon as a child has answered; read when something is said. */
-  serverSide(): ServerSide;
+  stateFor(call: ModernCall, goal: 'this round' | 'a new call', until: number): string;
   /** It waits for its client to come back. */
-  onParked(call: ModernCall): void;
-  onOver(call: ModernCall): void;
+  keep(call: ModernCall): void;
+  forget(call: ModernCall): void;
 }
 
 /** The client that waits. */
@@ -61,32 +52,31 @@ interface Present {
   readonly isRetry: boolean;
 }
 
-export class ModernCall implements Exchange {
-  readonly streams: boolean = true;
-  /** As its client made it last. */
-  request: ModernRequest;
-  readonly #session: CallSession;
-  readonly #host: ModernCallHost;
+export class ModernCall extends ModernExchange {
+  readonly #keeper: Keeper;
   #rounds: Rounds = NO_ROUNDS;
   #present: Present | undefined;
   #cancel: (why?: string) => void = () => undefined;
   #timer: NodeJS.Timeout | undefined;
   #retryAfterSeconds: number | undefined;
 
-  constructor(session: CallSession, request: ModernRequest, exchange: Exchange, host: ModernCallHost) {
-    this.#session = session;
-    this.request = request;
-    this.#host = host;
+  constructor(request: ModernRequest, exchange: Exchange, child: Child, keeper: Keeper) {
+    super(request, exchange, child);
+    this.#keeper = keeper;
     this.#present = { exchange, isRetry: false };
   }
 
-  /** Whose turn it is. Most methods have no way to ask anything. */
-  get turn(): Turn {
-    return this.request.about.mayAsk ? turnOf(this.#rounds) : 'none';
+  /** To its child: what its client of the moment can take is seen to here. */
+  override get streams(): boolean {
+    return true;
   }
 
-  get waitsForClient(): boolean {
-    return this.turn === 'client';
+  override get waitsForClient(): boolean {
+    return turnOf(this.#rounds) === 'client';
+  }
+
+  override get mayAsk(): boolean {
+    return turnOf(this.#rounds) === 'child';
   }
 
   get round(): number {
@@ -105,11 +95,10 @@ export class ModernCall implements Exchange {
     return phase.is === 'settled' ? phase.outcome.length : bytesOf(asksOf(this.#rounds));
   }
 
-  /** What is returned is for a client that goes away. */
-  begin(): () => void {
-    const { exchange } = this.#present ?? {};
-    this.#cancel = this.#session.request(toLegacyRequest(this.request), this);
-    return () => this.#leave(exchange);
+  /** `cancel` takes it back from its child. What is returned is for a client that goes away. */
+  begin(cancel: (why?: string) => void): () => void {
+    this.#cancel = cancel;
+    return () => this.#leave(this.exchange);
   }
 
   /** The client came back to this round. */
@@ -124,7 +113,7 @@ export class ModernCall implements Exchange {
     // What a client can do, it says each time.
     const barred = new Set(asks.filter((ask) => refusalOf(request.envelope, ask.request) !== undefined));
     const retry = { exchange, request, input };
-    void this.#apply({ is: 'retried', round, answered, barred, until: this.#host.deadline() }, retry);
+    void this.#apply({ is: 'retried', round, answered, barred, until: this.#keeper.deadline() }, retry);
     return () => this.#leave(exchange);
   }
 
@@ -133,7 +122,7 @@ export class ModernCall implements Exchange {
   }
 
   /** The child's progress, under the token that the call began with. */
-  send(bytes: Buffer): Drain {
+  override send(bytes: Buffer): Drain {
     const message = readMessage(bytes);
     const { bytes: made, token } = this.request.message;
     if (message.kind !== 'notification' || message.subject === undefined || token === undefined)
@@ -141,33 +130,30 @@ export class ModernCall implements Exchange {
     return this.#tell(splice(bytes, [{ at: message.subject, raw: rawAt(made, token) }]));
   }
 
-  /** A log message of its child. */
-  note(message: NotificationMessage): Drain {
-    const isWanted = wants(this.request.envelope.logLevel, levelOf(message));
-    return isWanted ? this.#tell(message.bytes) : undefined;
+  override log(message: NotificationMessage, level: LogLevel | undefined): Drain {
+    return wants(this.request.envelope.logLevel, level) ? this.#tell(message.bytes) : undefined;
   }
 
-  /** A question of its child. */
-  ask(request: RequestMessage): Drain {
+  override ask(request: RequestMessage): Drain {
     const refusal = refusalOf(this.request.envelope, request);
     return refusal === undefined ? this.#apply({ is: 'asked', request }) : this.#refuse(request, refusal);
   }
 
-  /** The child takes a question back; false when it was none of this call. */
-  takeBack({ bytes, subject }: NotificationMessage): boolean {
+  override takeBack({ bytes, subject }: NotificationMessage): void {
     const id = subject && rawAt(bytes, subject);
     const ask = asksOf(this.#rounds).find(({ request }) => rawAt(request.bytes, request.id) === id);
     if (ask !== undefined) void this.#apply({ is: 'taken back', ask });
-    return ask !== undefined;
   }
 
-  end(outcome: Buffer | undefined, retryAfterSeconds?: number): Drain {
+  override end(outcome: Buffer | undefined, retryAfterSeconds?: number): Drain {
     this.#retryAfterSeconds = retryAfterSeconds;
-    return this.#apply({ is: 'ended', outcome, until: this.#host.deadline() });
+    const drain = this.#apply({ is: 'ended', outcome, until: this.#keeper.deadline() });
+    this.child.released(this);
+    return drain;
   }
 
-  #leave(exchange: Exchange | undefined): void {
-    if (exchange === undefined || this.#present?.exchange !== exchange) return;
+  #leave(exchange: Exchange): void {
+    if (this.#present?.exchange !== exchange) return;
     this.#present = undefined;
     void this.#apply({ is: 'left' });
     void exchange.end(undefined);
@@ -185,10 +171,10 @@ export class ModernCall implements Exchange {
     for (const effect of effects) drain = this.#do(effect, retry) ?? drain;
     // What was done may have had consequences.
     const { phase } = this.#rounds;
-    if (phase.is === 'parked' || phase.is === 'settled') this.#host.onParked(this);
+    if (phase.is === 'parked' || phase.is === 'settled') this.#keeper.keep(this);
     else if (phase.is === 'over') {
       clearTimeout(this.#timer);
-      this.#host.onOver(this);
+      this.#keeper.forget(this);
     }
     return drain;
   }
@@ -198,7 +184,7 @@ export class ModernCall implements Exchange {
       case 'gather':
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => {
-          void this.#apply({ is: 'gathered', until: this.#host.deadline() });
+          void this.#apply({ is: 'gathered', until: this.#keeper.deadline() });
         }, GATHER_MS);
         return undefined;
       case 'refuse':
@@ -227,23 +213,20 @@ export class ModernCall implements Exchange {
   #answer({ key, request }: Ask, { input, request: { message } }: Retry): undefined {
     const response = input.responses.get(key);
     if (response === undefined) return;
-    this.#say(answerFor(rawAt(request.bytes, request.id), message.bytes, response));
+    this.child.answer(answerFor(rawAt(request.bytes, request.id), message.bytes, response));
   }
 
   #refuse({ bytes, id }: RequestMessage, error: RpcError): undefined {
-    this.#say(errorAnswer(rawAt(bytes, id), error));
-  }
-
-  #say(answer: Buffer): void {
-    const message = readMessage(answer);
-    if (message.kind === 'response') this.#session.answer(message);
+    this.child.answer(errorAnswer(rawAt(bytes, id), error));
   }
 
   /** The exchange that is there ends with what its client is asked. */
-  #park(asks: readonly Ask[], goal: Goal | 'this round'): Drain {
+  #park(asks: readonly Ask[], goal: 'this round' | 'a new call'): Drain {
     const { bytes, id } = this.request.message;
-    const state = this.#host.stateFor(this, goal, this.until ?? this.#host.deadline());
-    return this.#hangUp(inputRequired(rawAt(bytes, id), asks, state, this.#host.serverSide()));
+    const state = this.#keeper.stateFor(this, goal, this.until ?? this.#keeper.deadline());
+    const drain = this.#hangUp(inputRequired(rawAt(bytes, id), asks, state, this.child.side));
+    if (this.waitsForClient) this.child.released(this);
+    return drain;
   }
 
   #finish(outcome: Buffer | undefined): Drain {
@@ -252,7 +235,7 @@ export class ModernCall implements Exchange {
     const visits = this.#visitsIn(message);
     if (visits.length > 0) return this.#park(visits, 'a new call');
     const { method, bytes, id } = this.request.message;
-    const { serverInfo, ttlMs } = this.#host.serverSide();
+    const { serverInfo, ttlMs } = this.child.side;
     // It belongs to what the user said, and is nothing to keep for another time.
     const side = { serverInfo, ttlMs: this.#present?.isRetry ? 0 : ttlMs };
     const edits = [{ at: message.id, raw: rawAt(bytes, id) }, ...toModernEdits(method, message, side)];
@@ -261,8 +244,7 @@ export class ModernCall implements Exchange {
 
   /** The child wants its client to have been somewhere before it makes the same call again. */
   #visitsIn(answer: ResponseMessage): Ask[] {
-    const { about, envelope } = this.request;
-    if (!about.mayAsk) return [];
+    const { envelope } = this.request;
     const visits = elicitationsIn(answer);
     const canAll = visits.every((visit) => refusalOf(envelope, visit) === undefined);
     return canAll ? visits.map((request, index) => ({ key: `elicitation-${index + 1}`, request })) : [];

@@ -3,15 +3,18 @@
  * capabilities and its client, by the way that the era of the server asks for. Which request is modern is decided at the
  * door; what is said on the way, by `modern-bridge.ts` and `modern-relay.ts`.
  */
-import type { Caller, GrantId } from '../base/ids.js';
+import type { Clock } from '../base/clock.js';
+import type { Caller, GrantId, Randomness } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { after } from '../base/maybe.js';
 import type { Header, ModernRequest } from '../mcp/envelope.js';
 import { rawAt } from '../mcp/message.js';
 import { errorAnswer } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
+import { Leaving } from './leaving.js';
 import { ModernBridge } from './modern-bridge.js';
 import { ModernRelay } from './modern-relay.js';
+import type { Sealer } from './request-state.js';
 import type { Sessions } from './sessions.js';
 
 /** A modern request, and on whose behalf it is made of what. */
@@ -30,6 +33,11 @@ export interface ModernWay {
 
 export interface ModernOptions {
   readonly sessions: Sessions;
+  readonly now: Clock;
+  readonly random: Randomness;
+  /** Of what clients bring back to calls that asked them something. */
+  readonly sealer: Sealer;
+  readonly maxMessageBytes: number;
   readonly log: Log;
 }
 
@@ -50,21 +58,22 @@ export class Modern implements ModernWay {
 
   request(asked: Asked, exchange: Exchange): () => void {
     if (asked.request.tolerated) this.#note(asked);
-    let leave: (() => void) | 'gone' | undefined;
+    const leaving = new Leaving();
     void after(this.#options.sessions.eraOf(asked.caller, asked.server), (era) => {
-      if (leave === 'gone') return;
+      if (leaving.isGone) return;
       if (typeof era === 'string') {
-        leave = (era === 'modern' ? this.#relay : this.#bridge).request(asked, exchange);
-        return;
+        const way = era === 'modern' ? this.#relay : this.#bridge;
+        return leaving.means(way.request(asked, exchange));
       }
       const { bytes, id } = asked.request.message;
       void exchange.end(errorAnswer(rawAt(bytes, id), era), era.data?.retryAfterSeconds);
     });
-    return () => {
-      const left = leave;
-      leave = 'gone';
-      if (typeof left === 'function') left();
-    };
+    return leaving.go;
+  }
+
+  /** Ends what took too long. To be called about once a second. */
+  tick(): void {
+    this.#bridge.tick();
   }
 
   #note({ caller: { grantId }, request, header }: Asked): void {

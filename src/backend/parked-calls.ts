@@ -3,23 +3,16 @@
  * comes back with the state it was given. It decides who may come back to what, and how much is kept for how long; all of
  * it in memory, for a child that asked something ends with the broker.
  */
-import { type Clock, MINUTE, SECOND } from '../base/clock.js';
+import { type Clock, MINUTE } from '../base/clock.js';
 import { type Caller, type Randomness, randomId } from '../base/ids.js';
 import type { ModernRequest } from '../mcp/envelope.js';
 import { type Input, readInput } from '../mcp/input-required.js';
-import type { ServerSide } from '../mcp/legacy-to-modern.js';
-import {
-  type NotificationMessage,
-  type RequestMessage,
-  rawAt,
-  readMessage,
-  textAt,
-  valueAt,
-} from '../mcp/message.js';
-import { errorAnswer, type RpcError } from '../mcp/protocol.js';
-import type { Drain, Exchange } from './calls.js';
+import { textAt, valueAt } from '../mcp/message.js';
+import type { RpcError } from '../mcp/protocol.js';
+import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
-import { type CallSession, ModernCall, refuse } from './modern-call.js';
+import { ModernCall, refuse } from './modern-call.js';
+import type { Child, ModernExchange } from './modern-exchange.js';
 import { openState, type Place, type Sealer, sealState } from './request-state.js';
 
 export interface ParkedCallsOptions {
@@ -28,8 +21,12 @@ export interface ParkedCallsOptions {
   readonly random: Randomness;
   /** What the parked calls of a user may keep in memory: at least one message of the largest size. */
   readonly maxBytesPerUser: number;
-  /** A child of this server asked something, and works on several calls in the course of which it could have. */
-  readonly onAmbiguous: (server: string) => void;
+}
+
+/** The child, and the way to it. */
+export interface CallLane extends Child {
+  /** What is returned takes the call back. */
+  carry(call: ModernExchange): (why?: string) => void;
 }
 
 /** How long a user may take to answer. */
@@ -39,17 +36,13 @@ export const MAX_PARKED_PER_USER = 100;
 
 const GONE = () => undefined;
 
-export class ParkedCalls implements Disposable {
+export class ParkedCalls {
   readonly #options: ParkedCallsOptions;
-  readonly #ticker: NodeJS.Timeout;
-  /** In flight at a child, by session. */
-  readonly #inFlight = new Map<CallSession, Set<ModernCall>>();
   /** By user, and then by id: those that were ever parked and are not over. */
   readonly #kept = new Map<string, Map<string, ModernCall>>();
 
   constructor(options: ParkedCallsOptions) {
     this.#options = options;
-    this.#ticker = setInterval(() => this.tick(), SECOND).unref();
   }
 
   /** For whoever counts. */
@@ -57,51 +50,24 @@ export class ParkedCalls implements Disposable {
     return [...this.#kept.values()].reduce((sum, { size }) => sum + size, 0);
   }
 
-  /**
-   * A child asks something, and does not say in the course of which of its calls: of the newest it works on. One that only
-   * waits for its client can ask no more, so it is asked for last.
-   */
-  ask(question: RequestMessage, calls: readonly Exchange[], session: CallSession, server: string): Drain {
-    const own = calls.filter((call) => call instanceof ModernCall);
-    const atWork = own.filter(({ turn }) => turn === 'child');
-    if (atWork.length > 1) this.#options.onAmbiguous(server);
-    const call = atWork.at(-1) ?? own.findLast(({ turn }) => turn === 'client');
-    if (call !== undefined) return call.ask(question);
-    const { bytes, id } = question;
-    const refusal = readMessage(errorAnswer(rawAt(bytes, id), failures.nobodyToAsk));
-    if (refusal.kind === 'response') session.answer(refusal);
-    return undefined;
-  }
-
-  /** A child takes a question back. */
-  takeBack(notification: NotificationMessage, calls: readonly Exchange[]): void {
-    calls.some((call) => call instanceof ModernCall && call.takeBack(notification));
-  }
-
-  /** How many calls its child works on that may ask something. */
-  running(session: CallSession): number {
-    return [...(this.#inFlight.get(session) ?? [])].filter(({ turn }) => turn === 'child').length;
-  }
-
-  /** A new call, of whatever method. What is returned is for a client that goes away. */
-  begin(session: CallSession, place: Place, serverSide: () => ServerSide, exchange: Exchange): () => void {
-    const { sealer, now } = this.#options;
+  /** A new call. What is returned is for a client that goes away. */
+  begin(place: Place, exchange: Exchange, lane: CallLane): () => void {
+    const { sealer, now, random } = this.#options;
     const { caller, server } = place;
-    const id = randomId<string>(this.#options.random, 'ca_');
-    const call = new ModernCall(session, place.request, exchange, {
+    const id = randomId<string>(random, 'ca_');
+    const call = new ModernCall(place.request, exchange, lane, {
       deadline: () => now() + PARKED_MS,
       stateFor: ({ request, round }, goal, until) =>
-        sealState(sealer, { caller, server, request }, goal === 'this round' ? { call: id, round } : goal, until),
-      serverSide,
-      onParked: (parked) => this.#keep(caller, id, parked),
-      onOver: (over) => {
-        this.#forget(session, over);
-        this.#drop(caller, id);
-      },
+        sealState(
+          sealer,
+          { caller, server, request },
+          goal === 'a new call' ? goal : { call: id, round },
+          until,
+        ),
+      keep: (parked) => this.#keep(caller, id, parked),
+      forget: () => this.#forget(caller, id),
     });
-    const calls = this.#inFlight.get(session) ?? new Set();
-    this.#inFlight.set(session, calls.add(call));
-    return call.begin();
+    return call.begin(lane.carry(call));
   }
 
   /** Goes on with the call that this one is a retry of. */
@@ -119,10 +85,6 @@ export class ParkedCalls implements Disposable {
     const call = this.#kept.get(caller.userId)?.get(goal.call);
     if (call === undefined) return turnAway(exchange, request, failures.callGone);
     return call.resume(goal.round, input, request, exchange);
-  }
-
-  [Symbol.dispose](): void {
-    clearInterval(this.#ticker);
   }
 
   /** Ends what nobody came back to. */
@@ -149,14 +111,9 @@ export class ParkedCalls implements Disposable {
     }
   }
 
-  #drop({ userId }: Caller, id: string): void {
+  #forget({ userId }: Caller, id: string): void {
     const calls = this.#kept.get(userId);
     if (calls?.delete(id) && calls.size === 0) this.#kept.delete(userId);
-  }
-
-  #forget(session: CallSession, call: ModernCall): void {
-    const calls = this.#inFlight.get(session);
-    if (calls?.delete(call) && calls.size === 0) this.#inFlight.delete(session);
   }
 }
 

@@ -162,8 +162,7 @@ function retried(rounds: Rounds, event: Extract<RoundsEvent, { is: 'retried' }>)
   const { round, answered, barred, until } = event;
   const isFirst = round === rounds.round && (phase.is === 'parked' || phase.is === 'settled');
   if (!isFirst) return { rounds, effects: [{ do: 'turn away' }] };
-  if (phase.is === 'settled')
-    return over(rounds, [{ do: 'attach' }, { do: 'end', outcome: phase.outcome }]);
+  if (phase.is === 'settled') return over(rounds, [{ do: 'attach' }, { do: 'end', outcome: phase.outcome }]);
   const effects: RoundsEffect[] = [{ do: 'attach' }];
   const rest: Ask[] = [];
   for (const ask of phase.asks) {

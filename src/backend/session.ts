@@ -19,7 +19,7 @@ import type { Exchange } from './calls.js';
 import { Children, type Launched, type Link, type LinkEvents, type Predecessor } from './children.js';
 import { Dialogue } from './dialogue.js';
 import * as failures from './failures.js';
-import { agree, type Handshake, mayBeAsked, recall, underOurId } from './handshake.js';
+import { agree, asRequest, type Handshake, mayBeAsked, recall, underOurId } from './handshake.js';
 import type { Life, LifeState } from './lives.js';
 import type { CallOutcome, SessionObserver } from './observer.js';
 import type { Stream } from './outbox.js';
@@ -229,11 +229,11 @@ export class Session {
     this.#dialogue.answer(message);
   }
 
-  /** What its child answered to the greeting of a shared session; one is started if none has been asked yet. */
+  /** What its child answered to the greeting of a shared session; one is started if there is none. */
   greeting(): Promise<Buffer | RpcError> {
-    if (this.#greetingAnswer !== undefined) return Promise.resolve(this.#greetingAnswer);
     this.#seenAt = this.#workedAt = this.#host.now();
     const life = this.#children.need();
+    if (this.#greetingAnswer !== undefined) return Promise.resolve(this.#greetingAnswer);
     if (typeof life !== 'number') return Promise.resolve(life);
     return new Promise((resolve) => this.#curious.push(resolve));
   }
@@ -294,7 +294,8 @@ export class Session {
   async #greet(life: Life, child: Link): Promise<RpcError | undefined> {
     const greeting = this.#shared?.greeting;
     if (greeting === 'none') return undefined;
-    const initialize = this.#handshake?.initialize ?? this.#opening?.initialize ?? greeting;
+    const initialize =
+      this.#handshake?.initialize ?? this.#opening?.initialize ?? (greeting && asRequest(greeting));
     if (initialize === undefined) return failures.sessionClosed;
     const answer = await new Promise<Buffer | undefined>((end) => {
       child.write(this.#dialogue.call(initialize, silent(end), life).line);
@@ -376,10 +377,7 @@ export class Session {
     const { log, now, observer } = this.#host;
     return {
       streams: exchange.streams,
-      behind: exchange,
-      get waitsForClient() {
-        return exchange.waitsForClient === true;
-      },
+      standsFor: exchange,
       ...(isPing && { kind: 'ping' as const }),
       send: (early) => exchange.send(early),
       end: (answer, retryAfterSeconds) => {

@@ -1,4 +1,5 @@
 /** How many children run at once, of one user and in all, and who goes to sleep to make room for another. */
+import type { UserId } from '../base/ids.js';
 import type { Child, ChildEnd } from './child.js';
 import type { Session } from './session.js';
 
@@ -46,6 +47,14 @@ export class Slots {
     }
   }
 
+  /** Whether a child of this user would be refused at the moment. */
+  isFull(userId: UserId): boolean {
+    const { maxChildren, maxChildrenPerUser } = this.#limits;
+    const own = this.all.filter(({ session }) => session.caller.userId === userId);
+    const crowd = own.length >= maxChildrenPerUser ? own : this.#slots.size >= maxChildren ? this.all : [];
+    return crowd.length > 0 && spare(crowd) === undefined && leaving(crowd).length === 0;
+  }
+
   free(slot: Slot): void {
     this.#slots.delete(slot);
   }
@@ -57,13 +66,14 @@ export class Slots {
   }
 }
 
-/** Rather one without calls than one whose calls wait for their clients: those may never come back. */
 function makeRoom(slots: readonly Slot[]): boolean {
-  const why = 'others need its place';
-  const idle = longestIdle(slots, ({ callsInFlight }) => callsInFlight === 0);
-  if (idle !== undefined) return idle.sleep(why);
-  return longestIdle(slots, ({ callsAtWork }) => callsAtWork === 0)?.makeRoom(why) ?? false;
+  return spare(slots)?.makeRoom('others need its place') ?? false;
 }
+
+/** Rather one without calls than one whose calls wait for their clients: those may never come back. */
+const spare = (slots: readonly Slot[]): Session | undefined =>
+  longestIdle(slots, ({ callsInFlight }) => callsInFlight === 0) ??
+  longestIdle(slots, ({ callsAtWork }) => callsAtWork === 0);
 
 function longestIdle(slots: readonly Slot[], isIdle: (session: Session) => boolean): Session | undefined {
   const idle = slots

@@ -26,10 +26,7 @@ const reasonOf = (opened: ReturnType<typeof openState>): string =>
 
 test('a state leads its client back to the call and the round', () => {
   assert.deepEqual(openState(sealer, place(), seal(), 999), GOAL);
-  assert.equal(
-    openState(sealer, place(), sealState(sealer, place(), 'a new call', 1000), 999),
-    'a new call',
-  );
+  assert.equal(openState(sealer, place(), sealState(sealer, place(), 'a new call', 1000), 999), 'a new call');
 });
 
 test('answers, state and progress token may differ from call to retry', () => {
