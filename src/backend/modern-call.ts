@@ -160,8 +160,8 @@ export class ModernCall extends ModernExchange {
   }
 
   #tell(message: Buffer): Drain {
-    const { exchange } = this.#present ?? {};
-    return exchange?.streams ? exchange.send(message) : undefined;
+    const exchange = this.#present?.exchange;
+    return exchange?.streams === true ? exchange.send(message) : undefined;
   }
 
   #apply(event: RoundsEvent, retry?: Retry): Drain {
