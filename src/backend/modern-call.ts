@@ -89,10 +89,11 @@ export class ModernCall extends ModernExchange {
     return 'until' in phase ? phase.until : undefined;
   }
 
-  /** What is kept of it. */
+  /** How much memory it takes to keep it. */
   get bytes(): number {
     const { phase } = this.#rounds;
-    return phase.is === 'settled' ? phase.outcome.length : bytesOf(asksOf(this.#rounds));
+    const said = phase.is === 'settled' ? phase.outcome.length : bytesOf(asksOf(this.#rounds));
+    return said + this.request.message.bytes.length;
   }
 
   /** `cancel` takes it back from its child. What is returned is for a client that goes away. */
@@ -147,7 +148,7 @@ export class ModernCall extends ModernExchange {
 
   override end(outcome: Buffer | undefined, retryAfterSeconds?: number): Drain {
     this.#retryAfterSeconds = retryAfterSeconds;
-    const drain = this.#apply({ is: 'ended', outcome, until: this.#keeper.deadline() });
+    const drain = this.#apply({ is: 'ended', outcome });
     this.child.released(this);
     return drain;
   }
@@ -195,6 +196,7 @@ export class ModernCall extends ModernExchange {
         if (retry === undefined) return undefined;
         this.request = retry.request;
         this.#present = { exchange: retry.exchange, isRetry: true };
+        this.child.resumed(this);
         return undefined;
       case 'answer':
         return retry && this.#answer(effect.ask, retry);

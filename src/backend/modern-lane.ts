@@ -31,6 +31,7 @@ export interface Client {
 
 export class Lane implements Ear, Child {
   readonly #client: Client;
+  /** Those first to whom the child was set longest ago. */
   readonly #inFlight = new Set<ModernExchange>();
   #session: Session | undefined;
   #greeting: Greeting | undefined;
@@ -86,6 +87,10 @@ export class Lane implements Ear, Child {
     this.#client.released();
   }
 
+  resumed(exchange: ModernExchange): void {
+    if (this.#inFlight.delete(exchange)) this.#inFlight.add(exchange);
+  }
+
   greeted(answer: Buffer): void {
     this.#greeting = readGreeting(answer);
     this.#client.greeted(answer);
@@ -93,7 +98,7 @@ export class Lane implements Ear, Child {
 
   /** Nothing says which request it is about: the newest that it can be about is the most likely one. */
   ask(question: RequestMessage, calls: readonly Exchange[]): Drain {
-    const ours = this.#ours(calls);
+    const ours = [...this.#inFlight].filter((call) => calls.includes(call));
     const candidates = ours.filter(({ mayAsk }) => mayAsk);
     if (candidates.length > 1) this.#client.puzzled();
     // One that waits for its client has asked already; but a child may ask several things one after the other.

@@ -39,7 +39,7 @@ export type RoundsEvent =
       readonly until: number;
     }
   /** The child, or the bridge in its place, has answered the call; or it was cancelled without a word. */
-  | { readonly is: 'ended'; readonly outcome: Buffer | undefined; readonly until: number }
+  | { readonly is: 'ended'; readonly outcome: Buffer | undefined }
   /** The client that waited is gone. */
   | { readonly is: 'left' }
   /** The client that was asked took too long, or its place is wanted. */
@@ -113,7 +113,7 @@ export function step(rounds: Rounds, event: RoundsEvent): Step {
     case 'retried':
       return retried(rounds, event);
     case 'ended':
-      return ended(rounds, event.outcome, event.until);
+      return ended(rounds, event.outcome);
     case 'left':
       return phase.is === 'running' ? giveUp(rounds, 'the client disconnected') : stay(rounds);
     case 'given up':
@@ -174,14 +174,14 @@ function retried(rounds: Rounds, event: Extract<RoundsEvent, { is: 'retried' }>)
   return { rounds: { ...rounds, phase: { is: 'running', asks: [] } }, effects };
 }
 
-function ended(rounds: Rounds, outcome: Buffer | undefined, until: number): Step {
+function ended(rounds: Rounds, outcome: Buffer | undefined): Step {
   const { phase } = rounds;
   // What it still asks is about nothing, and must not become another call's.
   const effects = refusals(asksOf(rounds));
   if (phase.is === 'running') return over(rounds, [...effects, { do: 'end', outcome }]);
   if (phase.is !== 'parked') return stay(rounds);
   if (outcome === undefined) return over(rounds, effects);
-  return { rounds: { ...rounds, phase: { is: 'settled', outcome, until } }, effects };
+  return { rounds: { ...rounds, phase: { is: 'settled', outcome, until: phase.until } }, effects };
 }
 
 const giveUp = (rounds: Rounds, why: string): Step =>

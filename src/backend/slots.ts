@@ -52,7 +52,7 @@ export class Slots {
     const { maxChildren, maxChildrenPerUser } = this.#limits;
     const own = this.all.filter(({ session }) => session.caller.userId === userId);
     const crowd = own.length >= maxChildrenPerUser ? own : this.#slots.size >= maxChildren ? this.all : [];
-    return crowd.length > 0 && spare(crowd) === undefined && leaving(crowd).length === 0;
+    return crowd.length > 0 && idlest(crowd) === undefined && leaving(crowd).length === 0;
   }
 
   free(slot: Slot): void {
@@ -66,14 +66,14 @@ export class Slots {
   }
 }
 
+/** Rather one without calls than one whose calls wait for their clients: those may never come back. */
 function makeRoom(slots: readonly Slot[]): boolean {
-  return spare(slots)?.makeRoom('others need its place') ?? false;
+  const session = idlest(slots) ?? longestIdle(slots, ({ callsAtWork }) => callsAtWork === 0);
+  return session?.makeRoom('others need its place') ?? false;
 }
 
-/** Rather one without calls than one whose calls wait for their clients: those may never come back. */
-const spare = (slots: readonly Slot[]): Session | undefined =>
-  longestIdle(slots, ({ callsInFlight }) => callsInFlight === 0) ??
-  longestIdle(slots, ({ callsAtWork }) => callsAtWork === 0);
+const idlest = (slots: readonly Slot[]): Session | undefined =>
+  longestIdle(slots, ({ callsInFlight }) => callsInFlight === 0);
 
 function longestIdle(slots: readonly Slot[], isIdle: (session: Session) => boolean): Session | undefined {
   const idle = slots

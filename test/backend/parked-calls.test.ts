@@ -4,10 +4,10 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { MAX_PARKED_PER_USER, PARKED_MS } from '../../src/backend/parked-calls.js';
+import { type AskedClient, askedClient, type Result } from '../fixtures/asked-client.js';
 import type { Step } from '../fixtures/asking-server.js';
 import { access, type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
 import { eventsOf, nextEvent } from '../fixtures/client.js';
-import { type ModernTestClient, modernClient, type Result } from '../fixtures/modern-client.js';
 import { until } from '../fixtures/until.js';
 
 const entry = {
@@ -65,18 +65,24 @@ function back(result: Result, inputResponses: object = answersTo(result)) {
   return { inputResponses, requestState: result.requestState };
 }
 
-const received = async (client: ModernTestClient): Promise<Record<string, any>[]> => {
+interface Line {
+  readonly id?: unknown;
+  readonly method?: string;
+  readonly error?: { readonly code: number };
+}
+
+const received = async (client: AskedClient): Promise<Line[]> => {
   const { received: lines = [] } = await client.result('tools/call', { name: 'received' });
   return lines.map((line) => JSON.parse(line));
 };
-const methodsIn = (lines: readonly Record<string, any>[]) => lines.map(({ method }) => method ?? 'answer');
-const release = (client: ModernTestClient, hold: string) =>
+const methodsIn = (lines: readonly Line[]) => lines.map(({ method }) => method ?? 'answer');
+const release = (client: AskedClient, hold: string) =>
   client.result('tools/call', { name: 'release', arguments: { hold } });
-const reasonOf = ({ error }: Awaited<ReturnType<ModernTestClient['answer']>>) => error?.data?.reason;
+const reasonOf = ({ error }: Awaited<ReturnType<AskedClient['answer']>>) => error?.data?.reason;
 
 test('what a child asks at once is asked in one result, and its answers come out right', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('e'), sample('s'), roots('r'), wait('e', 's', 'r'));
   const asked = await client.result('tools/call', call, 'first');
   assert.deepEqual(asked.inputRequests, {
@@ -95,7 +101,7 @@ test('what a child asks at once is asked in one result, and its answers come out
 
 test('each round has a state of its own, and a state is good for its round alone', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), wait('a'), sample('b'), wait('b'));
   const first = await client.result('tools/call', call);
   const second = await client.result('tools/call', { ...call, ...back(first) });
@@ -111,7 +117,7 @@ test('each round has a state of its own, and a state is good for its round alone
 
 test('prompts and resources ask as tools do, and what was asked for once is not to be kept', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const { arguments: given } = script(elicit('a'), wait('a'));
   const prompt = { name: 'p', arguments: given };
   const promptAsked = await client.result('prompts/get', prompt);
@@ -126,7 +132,7 @@ test('prompts and resources ask as tools do, and what was asked for once is not 
 
 test('of two retries at once one wins, and the other harms nothing', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), wait('a'), { hold: 'gate' });
   const retry = { ...call, ...back(await client.result('tools/call', call)) };
   const both = [client.answer('tools/call', retry), client.answer('tools/call', retry)];
@@ -139,7 +145,7 @@ test('of two retries at once one wins, and the other harms nothing', async () =>
 
 test('a retry that is not what it should be is refused, and the call waits on', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), wait('a'));
   const asked = await client.result('tools/call', call);
   const retry = { ...call, ...back(asked) };
@@ -153,8 +159,8 @@ test('a retry that is not what it should be is refused, and the call waits on', 
     'a state that is no string': () => client.answer('tools/call', { ...retry, requestState: 1 }),
     'other arguments': () => client.answer('tools/call', { ...retry, ...script(elicit('a')) }),
     'another method': () => client.answer('prompts/get', retry),
-    'another user': () => modernClient(bridge.url, { bearer: 'bob.1' }).answer('tools/call', retry),
-    'another grant': () => modernClient(bridge.url, { bearer: 'ann.2' }).answer('tools/call', retry),
+    'another user': () => askedClient(bridge.url, { bearer: 'bob.1' }).answer('tools/call', retry),
+    'another grant': () => askedClient(bridge.url, { bearer: 'ann.2' }).answer('tools/call', retry),
     'answers that are no object': () => client.answer('tools/call', { ...retry, inputResponses: null }),
   };
   for (const [what, say] of Object.entries(wrong)) assert.equal((await say()).error?.code, -32602, what);
@@ -163,7 +169,7 @@ test('a retry that is not what it should be is refused, and the call waits on', 
 
 test('what is missing or no answer is asked for again, and what was good is kept', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), sample('b'), wait('a', 'b'));
   const asked = await client.result('tools/call', call);
   const some = { 'sampling-2': SAMPLED, 'elicitation-1': { n: 1 }, stranger: {} };
@@ -177,7 +183,7 @@ test('what is missing or no answer is asked for again, and what was good is kept
 
 test('answers without a state make a new call', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), wait('a'));
   const asked = await client.result('tools/call', call);
   const anew = await client.result('tools/call', { ...call, inputResponses: answersTo(asked) });
@@ -187,7 +193,7 @@ test('answers without a state make a new call', async () => {
 
 test('a client is not asked for what it did not declare: the child hears so', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url, { capabilities: { sampling: {} } });
+  const client = askedClient(bridge.url, { capabilities: { sampling: {} } });
   const call = script(elicit('e'), sample('s'), { ask: 'x', method: 'x/y' }, wait('e', 's', 'x'));
   const asked = await client.result('tools/call', call);
   assert.deepEqual(Object.keys(asked.inputRequests ?? {}), ['sampling-1']);
@@ -201,8 +207,8 @@ test('a client is not asked for what it did not declare: the child hears so', as
 test('a client that can do less when it comes back is not asked for the rest again', async () => {
   await using bridge = await start();
   const call = script(elicit('e'), sample('s'), wait('e', 's'));
-  const asked = await modernClient(bridge.url).result('tools/call', call);
-  const poorer = modernClient(bridge.url, { capabilities: { sampling: {} } });
+  const asked = await askedClient(bridge.url).result('tools/call', call);
+  const poorer = askedClient(bridge.url, { capabilities: { sampling: {} } });
   const retry = { ...call, ...back(asked, { 'sampling-2': SAMPLED }) };
   const { heard } = await poorer.result('tools/call', retry);
   assert.deepEqual(Object.keys(heard ?? {}), ['s', 'e'].toSorted());
@@ -210,7 +216,7 @@ test('a client that can do less when it comes back is not asked for the rest aga
 
 test('progress and log messages go where the client is, under the token it has now', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script({ progress: 1 }, elicit('a'), wait('a'), { progress: 2 }, { log: 'there' });
   const LEVEL = 'io.modelcontextprotocol/logLevel';
   const before = await client.say('tools/call', {
@@ -243,7 +249,7 @@ test('progress and log messages go where the client is, under the token it has n
 
 test('a client that leaves after its retry cancels the call; one that leaves while it is asked does not', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), wait('a'), { progress: 1 }, { hold: 'for ever' });
   const retry = {
     ...call,
@@ -266,7 +272,7 @@ test('a client that leaves after its retry cancels the call; one that leaves whi
 
 test('a call that nobody comes back to is cancelled, its questions are refused, and its state is no good', async () => {
   await using at = await startAt();
-  const client = modernClient(at.bridge.url);
+  const client = askedClient(at.bridge.url);
   const call = script(elicit('a'), wait('a'), { hold: 'for ever' });
   const asked = await client.result('tools/call', call);
   at.pass(PARKED_MS - 1, 1000);
@@ -279,14 +285,14 @@ test('a call that nobody comes back to is cancelled, its questions are refused, 
   assert.equal(at.bridge.sessions.counts.calls, 0);
   const lines = (await received(client)).slice(-3);
   assert.deepEqual(methodsIn(lines), ['notifications/cancelled', 'answer', 'tools/call']);
-  assert.equal(lines[1]?.error.code, -32603);
+  assert.equal(lines[1]?.error?.code, -32603);
   const late = await client.answer('tools/call', { ...call, ...back(asked) });
   assert.match(`${late.error?.code} ${late.error?.message}`, /^-32602 .*expired/);
 });
 
 test('a retry in the last moment goes on, however late its child answers', async () => {
   await using at = await startAt();
-  const client = modernClient(at.bridge.url);
+  const client = askedClient(at.bridge.url);
   const call = script(elicit('a'), wait('a'), { hold: 'gate' });
   const asked = await client.result('tools/call', call);
   at.pass(PARKED_MS - 1, 1000);
@@ -299,7 +305,7 @@ test('a retry in the last moment goes on, however late its child answers', async
 
 test('a call whose client has come back takes no longer than any other', async () => {
   await using at = await startAt();
-  const client = modernClient(at.bridge.url);
+  const client = askedClient(at.bridge.url);
   const call = script(elicit('a'), wait('a'), { hold: 'for ever' });
   const asked = await client.result('tools/call', call);
   at.pass(PARKED_MS / 2, 1000);
@@ -311,7 +317,7 @@ test('a call whose client has come back takes no longer than any other', async (
 
 test('what a child takes back is not asked for again', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), elicit('b'), { hold: 'asked' }, { takeBack: 'a' }, wait('b'));
   const asked = await client.result('tools/call', call);
   assert.deepEqual(Object.keys(asked.inputRequests ?? {}), ['elicitation-1', 'elicitation-2']);
@@ -322,7 +328,7 @@ test('what a child takes back is not asked for again', async () => {
 
 test('a child that needs no answer any more goes on, and what comes of it waits for the retry', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), { hold: 'asked' }, { takeBack: 'a' }, { log: 'unheard' });
   const asked = await client.result('tools/call', call);
   await release(client, 'asked');
@@ -334,7 +340,7 @@ test('a child that needs no answer any more goes on, and what comes of it waits 
 
 test('what a child asks late is asked for when its client comes back', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), { hold: 'asked' }, sample('b'), { hold: 'more' }, wait('a', 'b'));
   const first = await client.result('tools/call', call);
   await release(client, 'asked');
@@ -347,7 +353,7 @@ test('what a child asks late is asked for when its client comes back', async () 
 
 test('the questions that a call leaves behind are refused, and never become those of another', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const asks = await client.result('tools/call', script(elicit('a'), { hold: 'asked' }));
   await release(client, 'asked');
   await until('the end', () => bridge.sessions.counts.calls === 0);
@@ -360,7 +366,7 @@ test('the questions that a call leaves behind are refused, and never become thos
 
 test('a child that dies while its client is asked leaves an error that says so', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), wait('a'));
   const asked = await client.result('tools/call', call);
   await client.answer('tools/call', script({ die: true }));
@@ -371,7 +377,7 @@ test('a child that dies while its client is asked leaves an error that says so',
 
 test('a child that dies while the retry is under way leaves an error', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), wait('a'), { die: true });
   const answer = await client.answer('tools/call', {
     ...call,
@@ -386,10 +392,10 @@ test('after a restart a state is known, and its client told to call again', asyn
   let asked: Result;
   {
     await using bridge = await start({ sealingKey });
-    asked = await modernClient(bridge.url).result('tools/call', call);
+    asked = await askedClient(bridge.url).result('tools/call', call);
   }
   await using bridge = await start({ sealingKey });
-  const { error } = await modernClient(bridge.url).answer('tools/call', { ...call, ...back(asked) });
+  const { error } = await askedClient(bridge.url).answer('tools/call', { ...call, ...back(asked) });
   assert.equal(error?.data?.reason, 'call-gone');
   assert.match(error?.message ?? '', /make the call again/i);
 });
@@ -403,7 +409,7 @@ test('a parked call outlives the replacement of its child, but not the token of 
     },
   });
   await using _at = at;
-  const client = modernClient(at.bridge.url);
+  const client = askedClient(at.bridge.url);
   const call = script(elicit('a'), wait('a'));
   const [first, second] = [await client.result('tools/call', call), await client.result('tools/call', call)];
   at.pass(250_000, 1000);
@@ -423,10 +429,10 @@ test('a parked call outlives the replacement of its child, but not the token of 
 
 test('a child of which all calls wait for their clients makes room for another', async () => {
   await using bridge = await start({ limits: { maxChildrenPerUser: 1 } });
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), wait('a'));
   const asked = await client.result('tools/call', call);
-  const other = modernClient(bridge.url, { capabilities: { sampling: {} } });
+  const other = askedClient(bridge.url, { capabilities: { sampling: {} } });
   assert.deepEqual((await other.result('tools/call', script())).heard, {});
   const { error } = await client.answer('tools/call', { ...call, ...back(asked) });
   assert.equal(error?.data?.reason, 'place-needed');
@@ -435,7 +441,7 @@ test('a child of which all calls wait for their clients makes room for another',
 
 test('a user has so many calls parked, and the one parked first is given up for the next', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), wait('a'));
   const first = await client.result('tools/call', call);
   let last = first;
@@ -447,7 +453,7 @@ test('a user has so many calls parked, and the one parked first is given up for 
 
 test('a visit that the server requires is asked for, and the call is made again', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const visit = { mode: 'url', url: 'https://forge.example/x', elicitationId: 'v', message: 'Sign in' };
   const call = script({ fail: { code: -32042, message: 'visit', data: { elicitations: [visit] } } });
   const asked = await client.result('tools/call', call);
@@ -463,20 +469,20 @@ test('a visit that the server requires is asked for, and the call is made again'
     reasonOf(await client.answer('tools/call', { ...call, ...back(again, declined) })),
     'declined',
   );
-  const unable = modernClient(bridge.url, { capabilities: { elicitation: {} } });
+  const unable = askedClient(bridge.url, { capabilities: { elicitation: {} } });
   assert.equal((await unable.answer('tools/call', call)).error?.code, -32603);
 });
 
 test('a ping of the child is answered by the bridge', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const { heard } = await client.result('tools/call', script({ ask: 'p', method: 'ping' }, wait('p')));
   assert.deepEqual(heard, { p: {} });
 });
 
 test('a number as large as any, and what nobody knows, pass both ways untouched', async () => {
   await using bridge = await start();
-  const client = modernClient(bridge.url);
+  const client = askedClient(bridge.url);
   const call = script(elicit('a'), wait('a'));
   const asked = await client.result('tools/call', call);
   const response = await client.post('tools/call', {

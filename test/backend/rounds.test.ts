@@ -51,9 +51,9 @@ function eventOf(rounds: Rounds, words: string): RoundsEvent {
       return { is: 'retried', round: Number(round), answered, barred, until: UNTIL };
     }
     case 'answers':
-      return { is: 'ended', outcome: OUTCOME, until: UNTIL };
+      return { is: 'ended', outcome: OUTCOME };
     case 'vanishes':
-      return { is: 'ended', outcome: undefined, until: UNTIL };
+      return { is: 'ended', outcome: undefined };
     case 'leaves':
       return { is: 'left' };
     default:
