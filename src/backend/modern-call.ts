@@ -190,6 +190,8 @@ export class ModernCall extends ModernExchange {
         return undefined;
       case 'refuse':
         return this.#refuse(effect.request, failures.clientSilent);
+      case 'let go':
+        return this.child.letGo(effect.request, this);
       case 'turn away':
         return retry && refuse(retry.exchange, retry.request, fault('requestState was used already').fault);
       case 'attach':

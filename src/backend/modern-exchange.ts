@@ -17,6 +17,8 @@ export interface Child {
   answer(line: Buffer): void;
   /** A request is done, or waits for its client: another one may have its place. */
   released(exchange: ModernExchange): void;
+  /** A request is over, and a question that was taken to be about it is not answered. */
+  letGo(question: RequestMessage, exchange: ModernExchange): Drain;
   /** Its client has come back: what the child asks next is likely to be about it. */
   resumed(exchange: ModernExchange): void;
 }

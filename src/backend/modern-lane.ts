@@ -7,9 +7,9 @@ import { destinationOf, type Greeting, readGreeting, type ServerSide } from '../
 import { type LogLevel, levelOf, mostVerbose } from '../mcp/log-levels.js';
 import { type NotificationMessage, type RequestMessage, rawAt, readMessage } from '../mcp/message.js';
 import { toLegacyRequest } from '../mcp/modern-to-legacy.js';
-import { errorAnswer } from '../mcp/protocol.js';
+import { errorAnswer, type RpcError } from '../mcp/protocol.js';
 import { type Drain, type Exchange, together } from './calls.js';
-import { noCallToAsk } from './failures.js';
+import { clientSilent, noCallToAsk } from './failures.js';
 import { type Child, ModernExchange } from './modern-exchange.js';
 import type { Session } from './session.js';
 import type { Ear } from './shared.js';
@@ -33,6 +33,8 @@ export class Lane implements Ear, Child {
   readonly #client: Client;
   /** Those first to whom the child was set longest ago. */
   readonly #inFlight = new Set<ModernExchange>();
+  /** For each question, what it may be about. */
+  readonly #candidates = new WeakMap<RequestMessage, readonly ModernExchange[]>();
   #session: Session | undefined;
   #greeting: Greeting | undefined;
   #level: LogLevel | undefined;
@@ -103,9 +105,20 @@ export class Lane implements Ear, Child {
     if (candidates.length > 1) this.#client.puzzled();
     // One that waits for its client has asked already; but a child may ask several things one after the other.
     const newest = candidates.at(-1) ?? ours.findLast(({ waitsForClient }) => waitsForClient);
-    if (newest !== undefined) return newest.ask(question);
-    this.answer(errorAnswer(rawAt(question.bytes, question.id), noCallToAsk));
-    return undefined;
+    if (newest === undefined) return this.#refuse(question, noCallToAsk);
+    this.#candidates.set(question, candidates);
+    return newest.ask(question);
+  }
+
+  /** It may have been about another one of those that were worked on when it was asked. About a later one it is not. */
+  letGo(question: RequestMessage, exchange: ModernExchange): Drain {
+    const others = (this.#candidates.get(question) ?? []).filter(
+      (other) => other !== exchange && this.#inFlight.has(other),
+    );
+    const next = others.findLast(({ mayAsk }) => mayAsk) ?? others.at(-1);
+    if (next === undefined) return this.#refuse(question, clientSilent);
+    this.#candidates.set(question, others);
+    return next.ask(question);
   }
 
   note(message: NotificationMessage, calls: readonly Exchange[]): Drain {
@@ -131,6 +144,10 @@ export class Lane implements Ear, Child {
 
   closed(): void {
     this.#client.closed(this);
+  }
+
+  #refuse({ bytes, id }: RequestMessage, error: RpcError): undefined {
+    this.answer(errorAnswer(rawAt(bytes, id), error));
   }
 
   #ours(calls: readonly Exchange[]): ModernExchange[] {

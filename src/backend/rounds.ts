@@ -50,6 +50,8 @@ export type RoundsEffect =
   | { readonly do: 'gather' }
   /** The child's question cannot be answered. */
   | { readonly do: 'refuse'; readonly request: RequestMessage }
+  /** The call is over and its question is not answered: if it was one of this call. */
+  | { readonly do: 'let go'; readonly request: RequestMessage }
   /** This retry is of no use. */
   | { readonly do: 'turn away' }
   /** From now on this client waits for what comes of the call. */
@@ -147,7 +149,7 @@ const keyOf = ({ method }: RequestMessage, number: number) => `${method.split('/
 
 function park(rounds: Rounds, asks: readonly Ask[], until: number, before: readonly RoundsEffect[]): Step {
   if (rounds.round >= MAX_ROUNDS) {
-    const effects: RoundsEffect[] = [{ do: 'cancel', why: 'it asked too often' }, ...refusals(asks)];
+    const effects: RoundsEffect[] = [{ do: 'cancel', why: 'it asked too often' }, ...remains(asks)];
     return over(rounds, [...before, ...effects, { do: 'exhaust' }]);
   }
   const round = rounds.round + 1;
@@ -176,8 +178,7 @@ function retried(rounds: Rounds, event: Extract<RoundsEvent, { is: 'retried' }>)
 
 function ended(rounds: Rounds, outcome: Buffer | undefined): Step {
   const { phase } = rounds;
-  // What it still asks is about nothing, and must not become another call's.
-  const effects = refusals(asksOf(rounds));
+  const effects = remains(asksOf(rounds));
   if (phase.is === 'running') return over(rounds, [...effects, { do: 'end', outcome }]);
   if (phase.is !== 'parked') return stay(rounds);
   if (outcome === undefined) return over(rounds, effects);
@@ -185,7 +186,7 @@ function ended(rounds: Rounds, outcome: Buffer | undefined): Step {
 }
 
 const giveUp = (rounds: Rounds, why: string): Step =>
-  over(rounds, [{ do: 'cancel', why }, ...refusals(asksOf(rounds))]);
+  over(rounds, [{ do: 'cancel', why }, ...remains(asksOf(rounds))]);
 
-const refusals = (asks: readonly Ask[]): RoundsEffect[] =>
-  asks.map(({ request }) => ({ do: 'refuse', request }));
+const remains = (asks: readonly Ask[]): RoundsEffect[] =>
+  asks.map(({ request }) => ({ do: 'let go', request }));

@@ -2,9 +2,9 @@
  * One MCP conversation: what it has settled, and what is in flight. It outlives its children: one that crashed, fell
  * asleep or whose token runs out is replaced by telling the next what was settled. A call is never repeated.
  */
-import { type Clock, MINUTE } from '../base/clock.js';
+import { MINUTE } from '../base/clock.js';
 import type { Caller, SessionId } from '../base/ids.js';
-import { describeError, type Log } from '../base/log.js';
+import { describeError } from '../base/log.js';
 import {
   lineOf,
   type NotificationMessage,
@@ -16,35 +16,17 @@ import {
 import { errorAnswer, notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
 import { isResult, silent, underId } from './answers.js';
 import type { Exchange } from './calls.js';
-import { Children, type Launched, type Link, type LinkEvents, type Predecessor } from './children.js';
+import { Children, type Link } from './children.js';
 import { Dialogue } from './dialogue.js';
 import * as failures from './failures.js';
 import { agree, asRequest, type Handshake, mayBeAsked, recall, underOurId } from './handshake.js';
 import type { Life, LifeState } from './lives.js';
-import type { CallOutcome, SessionObserver } from './observer.js';
+import type { CallOutcome } from './observer.js';
 import type { Stream } from './outbox.js';
+import type { SessionHost } from './session-host.js';
 import type { SessionRecord, SessionWishes } from './session-store.js';
 import type { Shared } from './shared.js';
 import { lead, NO_WISHES, wishOf } from './wishes.js';
-
-/** What a session asks of the registry that holds it. */
-export interface SessionHost {
-  readonly now: Clock;
-  readonly log: Log;
-  readonly observer: SessionObserver;
-  readonly requestMs: number;
-  readonly maxQueuedBytes: number;
-  launch(session: Session, before: Predecessor | undefined, events: LinkEvents): Promise<Launched | RpcError>;
-  /** How the server answered this `initialize` before, if it did. */
-  knownAnswer(session: Session, initialize: RequestMessage): Buffer | undefined;
-  greeted(session: Session, initialize: RequestMessage, answer: Buffer): void;
-  greetingFailed(session: Session, initialize: RequestMessage): void;
-  /** Saves it; false when its grant is no more. */
-  opened(record: SessionRecord): Promise<boolean>;
-  changed(session: Session, wishes: SessionWishes): Promise<void>;
-  /** Nothing is left of it in memory. */
-  closed(session: Session): void;
-}
 
 /** A conversation that has begun, but of which the client has not heard yet. */
 interface Opening {
@@ -266,18 +248,16 @@ export class Session {
     else this.#children.renew(now);
   }
 
-  /** Stops the child if it has nothing to do; false when there was none, or it has. */
-  sleep(why: string): boolean {
-    if (this.state !== 'live' || this.callsInFlight > 0) return false;
+  /**
+   * Stops the child if it has nothing to do; false when there was none, or it has. With an error for them, calls that
+   * wait for their clients, which may be long, are nothing to do.
+   */
+  sleep(why: string, error?: RpcError): boolean {
+    if (this.state !== 'live') return false;
+    if (error !== undefined && this.callsAtWork === 0) this.#dialogue.abandon(error);
+    if (this.callsInFlight > 0) return false;
     this.#children.sleep(why);
     return true;
-  }
-
-  /** Stops the child even if calls wait for their clients, which may be long; false when it works on any. */
-  makeRoom(why: string): boolean {
-    if (this.state !== 'live' || this.callsAtWork > 0) return false;
-    this.#dialogue.abandon(failures.placeNeeded);
-    return this.sleep(why);
   }
 
   /** Ends what it has in memory; its record is not touched. */

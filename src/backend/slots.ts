@@ -1,6 +1,7 @@
 /** How many children run at once, of one user and in all, and who goes to sleep to make room for another. */
 import type { UserId } from '../base/ids.js';
 import type { Child, ChildEnd } from './child.js';
+import * as failures from './failures.js';
 import type { Session } from './session.js';
 
 /** Room for one child: taken before it is started, given back when it is reaped. */
@@ -69,7 +70,7 @@ export class Slots {
 /** Rather one without calls than one whose calls wait for their clients: those may never come back. */
 function makeRoom(slots: readonly Slot[]): boolean {
   const session = idlest(slots) ?? longestIdle(slots, ({ callsAtWork }) => callsAtWork === 0);
-  return session?.makeRoom('others need its place') ?? false;
+  return session?.sleep('others need its place', failures.placeNeeded) ?? false;
 }
 
 const idlest = (slots: readonly Slot[]): Session | undefined =>

@@ -71,13 +71,16 @@ interface Line {
   readonly error?: { readonly code: number };
 }
 
+const complete = (client: AskedClient, name: string, value: string) => {
+  const params = { ref: { type: 'ref/prompt', name: 'p' }, argument: { name, value } };
+  return client.result('completion/complete', params);
+};
 const received = async (client: AskedClient): Promise<Line[]> => {
-  const { received: lines = [] } = await client.result('tools/call', { name: 'received' });
+  const { received: lines = [] } = await complete(client, 'received', '');
   return lines.map((line) => JSON.parse(line));
 };
 const methodsIn = (lines: readonly Line[]) => lines.map(({ method }) => method ?? 'answer');
-const release = (client: AskedClient, hold: string) =>
-  client.result('tools/call', { name: 'release', arguments: { hold } });
+const release = (client: AskedClient, hold: string) => complete(client, 'release', hold);
 const reasonOf = ({ error }: Awaited<ReturnType<AskedClient['answer']>>) => error?.data?.reason;
 
 test('what a child asks at once is asked in one result, and its answers come out right', async () => {
@@ -198,10 +201,12 @@ test('a client is not asked for what it did not declare: the child hears so', as
   const asked = await client.result('tools/call', call);
   assert.deepEqual(Object.keys(asked.inputRequests ?? {}), ['sampling-1']);
   const { heard } = await client.result('tools/call', { ...call, ...back(asked) });
-  const { e, x } = heard as Record<string, { error: { code: number; data?: object } }>;
-  assert.equal(e?.error.code, -32021);
-  assert.deepEqual(e?.error.data, { requiredCapabilities: { elicitation: { form: {} } } });
-  assert.equal(x?.error.code, -32601);
+  const data = { requiredCapabilities: { elicitation: { form: {} } } };
+  assert.deepEqual(heard, {
+    e: { error: { code: -32021, message: 'Missing required client capability', data } },
+    s: SAMPLED,
+    x: { error: { code: -32601, message: 'Method not found' } },
+  });
 });
 
 test('a client that can do less when it comes back is not asked for the rest again', async () => {
@@ -284,7 +289,7 @@ test('a call that nobody comes back to is cancelled, its questions are refused, 
   at.pass(1);
   assert.equal(at.bridge.sessions.counts.calls, 0);
   const lines = (await received(client)).slice(-3);
-  assert.deepEqual(methodsIn(lines), ['notifications/cancelled', 'answer', 'tools/call']);
+  assert.deepEqual(methodsIn(lines), ['notifications/cancelled', 'answer', 'completion/complete']);
   assert.equal(lines[1]?.error?.code, -32603);
   const late = await client.answer('tools/call', { ...call, ...back(asked) });
   assert.match(`${late.error?.code} ${late.error?.message}`, /^-32602 .*expired/);
@@ -349,6 +354,44 @@ test('what a child asks late is asked for when its client comes back', async () 
   assert.deepEqual(Object.keys(second.inputRequests ?? {}), ['sampling-2']);
   const { heard } = await client.result('tools/call', { ...call, ...back(second) });
   assert.deepEqual(heard, { a: ACCEPTED, b: SAMPLED });
+});
+
+test('a question that was taken for one of another call is not lost when that call ends', async () => {
+  await using bridge = await start();
+  const client = askedClient(bridge.url);
+  const [asking, other] = [script({ hold: 'a' }, elicit('x'), wait('x')), script({ hold: 'b' })];
+  const calls = async () => methodsIn(await received(client)).filter((method) => method === 'tools/call');
+  const asked = client.result('tools/call', asking);
+  await until('the first', async () => (await calls()).length === 1);
+  const mistaken = client.result('tools/call', other);
+  await until('the second', async () => (await calls()).length === 2);
+  await release(client, 'a');
+  const taken = await mistaken;
+  assert.equal(taken.resultType, 'input_required', 'the newest is asked');
+  assert.ok(bridge.events.some(({ event }) => event === 'server.interactive'));
+  await release(client, 'b');
+  assert.deepEqual((await client.result('tools/call', { ...asking, ...back(await asked) })).heard, {
+    x: ACCEPTED,
+  });
+  assert.deepEqual((await client.result('tools/call', { ...other, ...back(taken) })).heard, {});
+});
+
+test('of two calls of one child the one whose client came back last is asked', async () => {
+  await using bridge = await start();
+  const client = askedClient(bridge.url);
+  const first = script(elicit('x'), wait('x'), sample('y'), wait('y'));
+  const asked = await client.result('tools/call', first);
+  const later = client.result('tools/call', script({ hold: 'b' }));
+  const isThere = (line: Line) => line.method === 'tools/call';
+  await until('the later one', async () => (await received(client)).filter(isThere).length === 2);
+  const again = await client.result('tools/call', { ...first, ...back(asked) });
+  assert.deepEqual(Object.keys(again.inputRequests ?? {}), ['sampling-2']);
+  assert.deepEqual((await client.result('tools/call', { ...first, ...back(again) })).heard, {
+    x: ACCEPTED,
+    y: SAMPLED,
+  });
+  await release(client, 'b');
+  assert.deepEqual((await later).heard, {});
 });
 
 test('the questions that a call leaves behind are refused, and never become those of another', async () => {
@@ -463,7 +506,7 @@ test('a visit that the server requires is asked for, and the call is made again'
   const again = await client.result('tools/call', { ...call, ...back(asked) });
   assert.equal(again.resultType, 'input_required');
   const calls = methodsIn(await received(client)).filter((method) => method === 'tools/call');
-  assert.equal(calls.length, 3, 'two, and the one that asks');
+  assert.equal(calls.length, 2);
   const declined = { 'elicitation-1': { action: 'decline' } };
   assert.equal(
     reasonOf(await client.answer('tools/call', { ...call, ...back(again, declined) })),

@@ -70,7 +70,8 @@ function inWords(effect: RoundsEffect): string {
     case 'answer':
       return `answer ${idOf(effect.ask.request)}`;
     case 'refuse':
-      return `refuse ${idOf(effect.request)}`;
+    case 'let go':
+      return `${effect.do} ${idOf(effect.request)}`;
     case 'end':
       return effect.outcome === undefined ? 'end without a word' : 'end';
     default:
@@ -155,7 +156,7 @@ const STORIES: Readonly<
   'what comes of a call while nobody waits is kept for the retry, once': [
     ['asks a', 'gather'],
     ['gathers', 'ask 1 a:1'],
-    ['answers', 'refuse a', 'settled none'],
+    ['answers', 'let go a', 'settled none'],
     ['asks b', 'refuse b'],
     ['retries 1 a', 'attach, end', 'over none'],
     ['retries 1 a', 'turn away'],
@@ -163,11 +164,11 @@ const STORIES: Readonly<
   'a parked call that vanishes leaves nothing': [
     ['asks a', 'gather'],
     ['gathers', 'ask 1 a:1'],
-    ['vanishes', 'refuse a', 'over none'],
+    ['vanishes', 'let go a', 'over none'],
   ],
   'a client that leaves while it waits cancels': [
     ['asks a', 'gather'],
-    ['leaves', 'cancel, refuse a', 'over none'],
+    ['leaves', 'cancel, let go a', 'over none'],
     ['vanishes', '', 'over none'],
     ['gathers', ''],
   ],
@@ -179,18 +180,18 @@ const STORIES: Readonly<
   'what is given up is cancelled, and its questions are refused': [
     ['asks a', 'gather'],
     ['gathers', 'ask 1 a:1'],
-    ['gives up', 'cancel, refuse a', 'over none'],
+    ['gives up', 'cancel, let go a', 'over none'],
   ],
   'what has ended is given up without a word to the child': [
     ['asks a', 'gather'],
     ['gathers', 'ask 1 a:1'],
-    ['answers', 'refuse a'],
+    ['answers', 'let go a'],
     ['gives up', '', 'over none'],
   ],
   'what a client waits for is not given up': [['gives up', '', 'running child']],
   'a call that ends with questions open takes them along': [
     ['asks a', 'gather'],
-    ['answers', 'refuse a, end', 'over none'],
+    ['answers', 'let go a, end', 'over none'],
     ['gathers', ''],
   ],
 };
@@ -232,5 +233,5 @@ test('a call that asks without end is ended', () => {
   }
   rounds = askFor(rounds, question('a')).rounds;
   const { effects } = step(rounds, { is: 'gathered', until: UNTIL });
-  assert.deepEqual(effects.map(inWords), ['cancel', 'refuse a', 'exhaust']);
+  assert.deepEqual(effects.map(inWords), ['cancel', 'let go a', 'exhaust']);
 });
