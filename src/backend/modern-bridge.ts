@@ -13,6 +13,7 @@ import { initializeFor, initializeParams } from '../mcp/modern-to-legacy.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
 import { ERRORS, errorAnswer, type RpcError, rawAnswer } from '../mcp/protocol.js';
 import { granted, readFilter } from '../mcp/subscriptions.js';
+import { isResult } from './answers.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { Leaving } from './leaving.js';
@@ -51,12 +52,25 @@ export class ModernBridge implements ModernWay {
     if (about.extension !== undefined) return refuse(asked, exchange, ERRORS.unknownMethod);
     switch (message.method) {
       case 'server/discover':
-        return this.#discover(asked, exchange);
+        return this.#discover(asked, this.#counted(asked, exchange));
       case 'subscriptions/listen':
-        return this.#listen(asked, exchange);
+        return this.#listen(asked, this.#counted(asked, exchange));
       default:
         return this.#call(asked, exchange);
     }
+  }
+
+  /** What no session counts, because no child is asked. */
+  #counted({ server }: Asked, exchange: Exchange): Exchange {
+    return {
+      streams: exchange.streams,
+      send: (message) => exchange.send(message),
+      end: (answer, retryAfterSeconds) => {
+        const ours = answer === undefined ? 'cancelled' : isResult(answer) ? 'answered' : 'bridge_error';
+        this.#options.sessions.called(server, ours);
+        return exchange.end(answer, retryAfterSeconds);
+      },
+    };
   }
 
   #discover(asked: Asked, exchange: Exchange): () => void {

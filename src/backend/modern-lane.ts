@@ -8,6 +8,7 @@ import { type LogLevel, levelOf, mostVerbose } from '../mcp/log-levels.js';
 import { type NotificationMessage, type RequestMessage, rawAt, readMessage } from '../mcp/message.js';
 import { toLegacyRequest } from '../mcp/modern-to-legacy.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+import { Attribution } from './attribution.js';
 import { type Drain, type Exchange, together } from './calls.js';
 import { clientSilent, noCallToAsk } from './failures.js';
 import { type Child, ModernExchange } from './modern-exchange.js';
@@ -33,8 +34,7 @@ export class Lane implements Ear, Child {
   readonly #client: Client;
   /** Those first to whom the child was set longest ago. */
   readonly #inFlight = new Set<ModernExchange>();
-  /** For each question, what it may be about. */
-  readonly #candidates = new WeakMap<RequestMessage, readonly ModernExchange[]>();
+  readonly #attribution = new Attribution<ModernExchange>();
   #session: Session | undefined;
   #greeting: Greeting | undefined;
   #level: LogLevel | undefined;
@@ -98,27 +98,16 @@ export class Lane implements Ear, Child {
     this.#client.greeted(answer);
   }
 
-  /** Nothing says which request it is about: the newest that it can be about is the most likely one. */
   ask(question: RequestMessage, calls: readonly Exchange[]): Drain {
     const ours = [...this.#inFlight].filter((call) => calls.includes(call));
-    const candidates = ours.filter(({ mayAsk }) => mayAsk);
-    if (candidates.length > 1) this.#client.puzzled();
-    // One that waits for its client has asked already; but a child may ask several things one after the other.
-    const newest = candidates.at(-1) ?? ours.findLast(({ waitsForClient }) => waitsForClient);
-    if (newest === undefined) return this.#refuse(question, noCallToAsk);
-    this.#candidates.set(question, candidates);
-    return newest.ask(question);
+    const { call, isCertain } = this.#attribution.attribute(question, ours);
+    if (!isCertain) this.#client.puzzled();
+    return call === undefined ? this.#refuse(question, noCallToAsk) : call.ask(question);
   }
 
-  /** It may have been about another one of those that were worked on when it was asked. About a later one it is not. */
   letGo(question: RequestMessage, exchange: ModernExchange): Drain {
-    const others = (this.#candidates.get(question) ?? []).filter(
-      (other) => other !== exchange && this.#inFlight.has(other),
-    );
-    const next = others.findLast(({ mayAsk }) => mayAsk) ?? others.at(-1);
-    if (next === undefined) return this.#refuse(question, clientSilent);
-    this.#candidates.set(question, others);
-    return next.ask(question);
+    const next = this.#attribution.next(question, exchange, (call) => this.#inFlight.has(call));
+    return next === undefined ? this.#refuse(question, clientSilent) : next.ask(question);
   }
 
   note(message: NotificationMessage, calls: readonly Exchange[]): Drain {

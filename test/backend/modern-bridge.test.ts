@@ -90,7 +90,8 @@ test('a list says that it must not be kept', async () => {
 test('a client notices no restart, crash, or sleep', async () => {
   let now = 1_000_000;
   const store = memorySessionStore();
-  const open = () => startBridge({ traits: 'rich', store, now: () => now, limits: { childIdleMs: 60_000 } });
+  const open = () =>
+    startBridge({ traits: 'rich,older', store, now: () => now, limits: { childIdleMs: 60_000 } });
   const first = await open();
   const pid = await pidOf(modernClient(first.url));
   await first[Symbol.asyncDispose]();

@@ -80,7 +80,11 @@ const received = async (client: AskedClient): Promise<Line[]> => {
   return lines.map((line) => JSON.parse(line));
 };
 const methodsIn = (lines: readonly Line[]) => lines.map(({ method }) => method ?? 'answer');
-const release = (client: AskedClient, hold: string) => complete(client, 'release', hold);
+/** What the child then does at once, it has done. */
+const release = async (client: AskedClient, hold: string) => {
+  await complete(client, 'release', hold);
+  await received(client);
+};
 const reasonOf = ({ error }: Awaited<ReturnType<AskedClient['answer']>>) => error?.data?.reason;
 
 test('what a child asks at once is asked in one result, and its answers come out right', async () => {
