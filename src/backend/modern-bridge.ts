@@ -30,6 +30,8 @@ const MAX_KNOWN = 1000;
 const MAX_KNOWN_BYTES = 64 * 1024;
 /** Each is a connection that is kept open. */
 const MAX_LISTENERS_PER_USER = 100;
+/** Resources, of all subscriptions that share children: each new child is told them. */
+const MAX_WATCHED = 1000;
 
 export class ModernBridge implements ModernWay {
   readonly #options: ModernOptions;
@@ -118,25 +120,27 @@ export class ModernBridge implements ModernWay {
     const filter = readFilter(asked.request);
     if ('fault' in filter) return refuse(asked, exchange, filter.fault);
     const { userId } = asked.caller;
-    const open = this.#listening.get(userId) ?? 0;
-    if (open >= MAX_LISTENERS_PER_USER) return refuse(asked, exchange, failures.tooManyListeners);
     const leaving = new Leaving();
     void after(this.#greetingFor(asked), (greeting) => {
       if (leaving.isGone) return;
       if ('code' in greeting) return void refuse(asked, exchange, greeting);
       const { bytes, id } = asked.request.message;
       const { serverInfo, capabilities } = greeting;
+      const granting = granted(filter, capabilities);
+      const open = this.#listening.get(userId) ?? 0;
+      if (open >= MAX_LISTENERS_PER_USER) return void refuse(asked, exchange, failures.tooManyListeners);
       const client = this.#clientOf(asked);
+      const { session } = client.first;
+      const watched = new Set([...client.listeners.resources, ...granting.resourceSubscriptions]);
+      if (watched.size > MAX_WATCHED) return void refuse(asked, exchange, failures.tooManyListeners);
       this.#count(userId, 1);
       const over = () => {
         this.#count(userId, -1);
         client.watch();
       };
-      const granting = granted(filter, capabilities);
       leaving.means(
         client.listeners.add({ id: rawAt(bytes, id), filter: granting, exchange, serverInfo, over }),
       );
-      const { session } = client.first;
       // Nothing changes that nobody does, but a resource may.
       if (granting.resourceSubscriptions.length > 0) void session?.greeting();
       client.watch();
