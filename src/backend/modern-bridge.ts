@@ -45,7 +45,11 @@ export class ModernBridge implements ModernWay {
 
   constructor(options: ModernOptions) {
     this.#options = options;
-    this.#parked = new ParkedCalls({ ...options, maxBytesPerUser: 4 * options.maxMessageBytes });
+    this.#parked = new ParkedCalls({
+      ...options,
+      maxBytesPerUser: 4 * options.maxMessageBytes,
+      called: (server, outcome) => options.sessions.called(server, outcome),
+    });
     this.#greetings = new ExpiringMap({ now: options.now, ttlMs: KNOWN_FOR_MS, capacity: MAX_KNOWN });
   }
 

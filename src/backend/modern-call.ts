@@ -41,6 +41,8 @@ export interface Keeper {
   deadline(): number;
   /** What the client is given to come back with. */
   stateFor(call: ModernCall, goal: 'this round' | 'a new call', until: number): string;
+  /** Its client has been asked something. */
+  asked(): void;
   /** It waits for its client to come back. */
   keep(call: ModernCall): void;
   forget(call: ModernCall): void;
@@ -203,6 +205,7 @@ export class ModernCall extends ModernExchange {
       case 'answer':
         return retry && this.#answer(effect.ask, retry);
       case 'ask':
+        this.#keeper.asked();
         return this.#park(effect.asks, 'this round');
       case 'end':
         return this.#finish(effect.outcome);

@@ -13,6 +13,7 @@ import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { ModernCall, refuse } from './modern-call.js';
 import type { Child, ModernExchange } from './modern-exchange.js';
+import type { CallOutcome } from './observer.js';
 import { openState, type Place, type Sealer, sealState } from './request-state.js';
 
 export interface ParkedCallsOptions {
@@ -21,6 +22,8 @@ export interface ParkedCallsOptions {
   readonly random: Randomness;
   /** What the parked calls of a user may keep in memory: at least one message of the largest size. */
   readonly maxBytesPerUser: number;
+  /** A request has ended that its session does not know of: it knows a call from its beginning to its end. */
+  readonly called: (server: string, outcome: CallOutcome) => void;
 }
 
 /** The child, and the way to it. */
@@ -64,6 +67,7 @@ export class ParkedCalls {
           goal === 'a new call' ? goal : { call: id, round },
           until,
         ),
+      asked: () => this.#options.called(server, 'answered'),
       keep: (parked) => this.#keep(caller, id, parked),
       forget: () => this.#forget(caller, id),
     });
@@ -71,19 +75,23 @@ export class ParkedCalls {
   }
 
   /** Goes on with the call that this one is a retry of. */
-  resume({ caller, server, request }: Place, exchange: Exchange): (() => void) | 'a new call' {
-    const { sealer, now } = this.#options;
+  resume(place: Place, exchange: Exchange): (() => void) | 'a new call' {
+    const { sealer, now, called } = this.#options;
+    const { caller, server, request } = place;
+    const turnAway = (error: RpcError) => {
+      called(server, 'bridge_error');
+      void refuse(exchange, request, error);
+      return GONE;
+    };
     const input = readInput(request);
-    if ('fault' in input) return turnAway(exchange, request, input.fault);
-    // "A retry without it is a new call", whatever answers it brings.
+    if ('fault' in input) return turnAway(input.fault);
+    // Without it, it is a new call, whatever answers it brings.
     if (input.requestState === undefined) return 'a new call';
-    const goal = openState(sealer, { caller, server, request }, input.requestState, now());
-    if (goal === 'a new call') {
-      return isDeclined(request, input) ? turnAway(exchange, request, failures.declined) : goal;
-    }
-    if ('fault' in goal) return turnAway(exchange, request, goal.fault);
+    const goal = openState(sealer, place, input.requestState, now());
+    if (goal === 'a new call') return isDeclined(request, input) ? turnAway(failures.declined) : goal;
+    if ('fault' in goal) return turnAway(goal.fault);
     const call = this.#kept.get(caller.userId)?.get(goal.call);
-    if (call === undefined) return turnAway(exchange, request, failures.callGone);
+    if (call === undefined) return turnAway(failures.callGone);
     return call.resume(goal.round, input, request, exchange);
   }
 
@@ -115,11 +123,6 @@ export class ParkedCalls {
     const calls = this.#kept.get(userId);
     if (calls?.delete(id) && calls.size === 0) this.#kept.delete(userId);
   }
-}
-
-function turnAway(exchange: Exchange, request: ModernRequest, error: RpcError): () => void {
-  void refuse(exchange, request, error);
-  return GONE;
 }
 
 /** A call that needs its user to have been somewhere is not made again when the user would not go. */

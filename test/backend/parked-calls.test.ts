@@ -498,6 +498,18 @@ test('a user has so many calls parked, and the one parked first is given up for 
   assert.deepEqual((await client.result('tools/call', { ...call, ...back(last) })).heard, { a: ACCEPTED });
 });
 
+test('what is kept of a user has a bound in bytes, too', async () => {
+  await using bridge = await start({ limits: { maxMessageBytes: 100_000 } });
+  const client = askedClient(bridge.url);
+  const call = { ...script(elicit('a'), wait('a')), padding: 'x'.repeat(90_000) };
+  const first = await client.result('tools/call', call);
+  let last = first;
+  for (let i = 0; i < 4; i += 1) last = await client.result('tools/call', call);
+  assert.equal(bridge.sessions.counts.calls, 4);
+  assert.equal(reasonOf(await client.answer('tools/call', { ...call, ...back(first) })), 'call-gone');
+  assert.deepEqual((await client.result('tools/call', { ...call, ...back(last) })).heard, { a: ACCEPTED });
+});
+
 test('a visit that the server requires is asked for, and the call is made again', async () => {
   await using bridge = await start();
   const client = askedClient(bridge.url);
