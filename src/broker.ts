@@ -196,7 +196,8 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       log,
     });
     const { maxMessageBytes } = limits;
-    const modern = new Modern({ sessions, now, log });
+    const sealer = keys.sealer('requestState');
+    const modern = new Modern({ sessions, now, random, sealer, maxMessageBytes, log });
     const endpoint = mcpEndpoint({ authenticate, sessions, modern, servers: names, maxMessageBytes, random });
     const gate = mcpGate({ publicUrl, origins, endpoint, count, random, log });
     const app = createApp({
@@ -230,6 +231,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       assertions.sweep();
       return sessions.closeGone((grants) => store.missingGrants(grants));
     });
+    repeat(SECOND, stop.signal, log, () => modern.tick());
     repeat(MINUTE, stop.signal, log, () => sessions.save());
     repeat(MINUTE, stop.signal, log, () => unsaved.settle());
     repeat(60 * MINUTE, stop.signal, log, () => store.sweep(now()));

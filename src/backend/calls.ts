@@ -60,6 +60,9 @@ interface Call {
   lastDeadline: number;
 }
 
+const waitsForClient = ({ exchange }: Call): boolean =>
+  (exchange.standsFor ?? exchange).waitsForClient === true;
+
 /** How many times the usual wait a call may take that keeps reporting progress. */
 export const MAX_EXTENSION = 12;
 
@@ -125,6 +128,14 @@ export class Calls {
       .map(([, { exchange }]) => exchange.standsFor ?? exchange);
   }
 
+  /** Those that wait for their client, with any child or that one. */
+  waiting(life?: Life): number[] {
+    return this.#calls
+      .entries()
+      .filter(([, call]) => waitsForClient(call) && (life ?? call.life) === call.life)
+      .map(([key]) => key);
+  }
+
   /** `late` when nobody waits for this answer from this child (any more). */
   settle({ bytes, id, result }: ResponseMessage, life: Life): Drain | 'late' {
     const key = Number(rawAt(bytes, id));
@@ -169,13 +180,13 @@ export class Calls {
 
   /** `atLast`: it used up its extensions too. */
   overdue(now: number, requestMs: number): { readonly key: number; readonly atLast: boolean }[] {
-    const overdue = this.#calls.entries().filter(([, { deadline }]) => deadline <= now);
-    for (const [, call] of overdue) {
-      if ((call.exchange.standsFor ?? call.exchange).waitsForClient !== true) continue;
+    const calls = this.#calls.entries();
+    for (const [, call] of calls) {
+      if (!waitsForClient(call)) continue;
       call.deadline = now + requestMs;
       call.lastDeadline = now + requestMs * MAX_EXTENSION;
     }
-    return overdue
+    return calls
       .filter(([, { deadline }]) => deadline <= now)
       .map(([key, { lastDeadline }]) => ({ key, atLast: lastDeadline <= now }));
   }

@@ -110,6 +110,11 @@ export class Children {
     return now >= (this.#servingRun?.freshUntil ?? Number.POSITIVE_INFINITY);
   }
 
+  /** Those whose token has ended. */
+  lapsed(now: number): Life[] {
+    return [...this.#runs].filter(([, { tokenExpiresAt }]) => tokenExpiresAt <= now).map(([life]) => life);
+  }
+
   /** Brings up the next child while the present one serves; a bit later when that has just failed. */
   renew(now: number): void {
     const run = this.#servingRun;

@@ -54,6 +54,11 @@ export class Dialogue {
     return this.#calls.size;
   }
 
+  /** Those that wait for their child, and not for their client. */
+  get callsAtWork(): number {
+    return this.#calls.size - this.#calls.waiting().length;
+  }
+
   /** Whether this child owes any answer. */
   owes(life: Life): boolean {
     return this.#calls.owes(life);
@@ -77,13 +82,22 @@ export class Dialogue {
 
   /** The client no longer waits, or (then with an error for it) waited too long. */
   giveUp(key: number, reason: string, error?: RpcError): void {
+    this.#cancel(key, reason, error === undefined ? 'cancelled' : 'timeout', error);
+  }
+
+  /** Gives up the calls that wait for their clients, of all children or of that one. */
+  abandon(error: RpcError, life?: Life): void {
+    for (const key of this.#calls.waiting(life)) this.#cancel(key, error.message, 'cancelled', error);
+  }
+
+  #cancel(key: number, reason: string, outcome: CallOutcome, error: RpcError | undefined): void {
     const life = this.#calls.lifeOf(key);
     if (life === undefined) return;
     if (!this.#options.withdraw(life, key)) {
       const cancelled = notification('notifications/cancelled', { requestId: key, reason });
       this.#options.write(life, lineOf(cancelled));
     }
-    this.#calls.drop(key, error === undefined ? 'cancelled' : 'timeout', error);
+    this.#calls.drop(key, outcome, error);
   }
 
   notify(message: NotificationMessage): void {

@@ -79,6 +79,32 @@ export const stopping = failure(
   'The broker is restarting. The call may or may not have been carried out.',
 );
 
+/** To a client that comes back with what a call asked for. */
+export const callGone = failure(
+  'call-gone',
+  'The call that asked for this is no longer there: it was given up, or its process or the broker has ended. Make the call again.',
+);
+
+export const tooManyRounds = failure(
+  'too-many-rounds',
+  'The MCP server asked for input too often; the call was cancelled.',
+);
+
+export const declined = failure(
+  'declined',
+  'The MCP server does not carry this call out before its user has been where it asked.',
+);
+
+export const tokenEnded = failure(
+  'token-ended',
+  'The upstream token of the MCP server process has ended while the call waited for input. Make the call again.',
+);
+
+export const placeNeeded = failure(
+  'place-needed',
+  'The MCP server process had to make room while the call waited for input. Make the call again.',
+);
+
 export const brokenBridge = failure('internal', 'Internal error');
 
 /** To a child that asks out of itself, which nobody can be asked any more. */

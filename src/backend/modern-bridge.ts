@@ -21,6 +21,7 @@ import type { Asked, ModernOptions, ModernWay } from './modern.js';
 import { ModernClient } from './modern-client.js';
 import { ModernExchange } from './modern-exchange.js';
 import type { Lane } from './modern-lane.js';
+import { ParkedCalls } from './parked-calls.js';
 
 const BROKER = { id: '"fjmcp-broker"', clientInfo: '{"name":"fjmcp-broker","version":"1"}' };
 /** An upgraded server is noticed at the next start of one of its children, and this late at the latest. */
@@ -40,9 +41,15 @@ export class ModernBridge implements ModernWay {
   /** Servers that asked something when nobody could tell which request it was about. */
   readonly #interactive = new Set<string>();
   readonly #listening = new Map<UserId, number>();
+  readonly #parked: ParkedCalls;
 
   constructor(options: ModernOptions) {
     this.#options = options;
+    this.#parked = new ParkedCalls({
+      ...options,
+      maxBytesPerUser: 4 * options.maxMessageBytes,
+      called: (server, outcome) => options.sessions.called(server, outcome),
+    });
     this.#greetings = new ExpiringMap({ now: options.now, ttlMs: KNOWN_FOR_MS, capacity: MAX_KNOWN });
   }
 
@@ -87,6 +94,8 @@ export class ModernBridge implements ModernWay {
     void after(this.#headerFault(asked, client), (fault) => {
       if (leaving.isGone) return;
       if (fault !== undefined) return void refuse(asked, exchange, fault);
+      const retried = this.#parked.resume(asked, exchange);
+      if (retried !== 'a new call') return leaving.means(retried);
       const start = (lane: Lane) => leaving.means(this.#carry(asked, exchange, client, lane));
       if (asked.request.about.mayAsk !== true) return start(client.first);
       const callOff = client.whenAlone(start, (error) => refuse(asked, exchange, error));
@@ -95,8 +104,15 @@ export class ModernBridge implements ModernWay {
     return leaving.go;
   }
 
-  #carry({ request }: Asked, exchange: Exchange, client: ModernClient, lane: Lane): () => void {
+  /** Ends what nobody came back to. */
+  tick(): void {
+    this.#parked.tick();
+  }
+
+  #carry(asked: Asked, exchange: Exchange, client: ModernClient, lane: Lane): () => void {
+    const { request } = asked;
     const { message } = request;
+    if (request.about.mayAsk === true) return this.#parked.begin(asked, exchange, lane);
     const heard =
       message.method === 'tools/list'
         ? (answer: Buffer) => client.toolHeaders.overhear(message, answer)

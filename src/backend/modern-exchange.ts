@@ -17,10 +17,15 @@ export interface Child {
   answer(line: Buffer): void;
   /** A request is done, or waits for its client: another one may have its place. */
   released(exchange: ModernExchange): void;
+  /** A request is over, and a question that was taken to be about it is not answered. */
+  letGo(question: RequestMessage, exchange: ModernExchange): Drain;
+  /** Its client has come back: what the child asks next is likely to be about it. */
+  resumed(exchange: ModernExchange): void;
 }
 
 export class ModernExchange implements Exchange {
-  readonly request: ModernRequest;
+  /** As its client made it last. */
+  request: ModernRequest;
   protected readonly exchange: Exchange;
   protected readonly child: Child;
   readonly #heard: (answer: Buffer) => void;

@@ -7,9 +7,10 @@ import { destinationOf, type Greeting, readGreeting, type ServerSide } from '../
 import { type LogLevel, levelOf, mostVerbose } from '../mcp/log-levels.js';
 import { type NotificationMessage, type RequestMessage, rawAt, readMessage } from '../mcp/message.js';
 import { toLegacyRequest } from '../mcp/modern-to-legacy.js';
-import { errorAnswer } from '../mcp/protocol.js';
+import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+import { Attribution } from './attribution.js';
 import { type Drain, type Exchange, together } from './calls.js';
-import { noCallToAsk } from './failures.js';
+import { clientSilent, noCallToAsk } from './failures.js';
 import { type Child, ModernExchange } from './modern-exchange.js';
 import type { Session } from './session.js';
 import type { Ear } from './shared.js';
@@ -31,7 +32,9 @@ export interface Client {
 
 export class Lane implements Ear, Child {
   readonly #client: Client;
+  /** Those first to whom the child was set longest ago. */
   readonly #inFlight = new Set<ModernExchange>();
+  readonly #attribution = new Attribution<ModernExchange>();
   #session: Session | undefined;
   #greeting: Greeting | undefined;
   #level: LogLevel | undefined;
@@ -64,7 +67,7 @@ export class Lane implements Ear, Child {
   }
 
   /** Gives a request to the child; what is returned is for a client that goes away. */
-  carry(exchange: ModernExchange): () => void {
+  carry(exchange: ModernExchange): (why?: string) => void {
     const { request } = exchange;
     this.#inFlight.add(exchange);
     if (request.envelope.logLevel !== undefined) this.#setLevel();
@@ -82,19 +85,25 @@ export class Lane implements Ear, Child {
     this.#client.released();
   }
 
+  resumed(exchange: ModernExchange): void {
+    if (this.#inFlight.delete(exchange)) this.#inFlight.add(exchange);
+  }
+
   greeted(answer: Buffer): void {
     this.#greeting = readGreeting(answer);
     this.#client.greeted(answer);
   }
 
-  /** Nothing says which request it is about: the newest that it can be about is the most likely one. */
   ask(question: RequestMessage, calls: readonly Exchange[]): Drain {
-    const candidates = this.#ours(calls).filter(({ mayAsk }) => mayAsk);
-    if (candidates.length > 1) this.#client.puzzled();
-    const newest = candidates.at(-1);
-    if (newest !== undefined) return newest.ask(question);
-    this.answer(errorAnswer(rawAt(question.bytes, question.id), noCallToAsk));
-    return undefined;
+    const ours = [...this.#inFlight].filter((call) => calls.includes(call));
+    const { call, isCertain } = this.#attribution.attribute(question, ours);
+    if (!isCertain) this.#client.puzzled();
+    return call === undefined ? this.#refuse(question, noCallToAsk) : call.ask(question);
+  }
+
+  letGo(question: RequestMessage, exchange: ModernExchange): Drain {
+    const next = this.#attribution.next(question, exchange, (call) => this.#inFlight.has(call));
+    return next === undefined ? this.#refuse(question, clientSilent) : next.ask(question);
   }
 
   note(message: NotificationMessage, calls: readonly Exchange[]): Drain {
@@ -120,6 +129,10 @@ export class Lane implements Ear, Child {
 
   closed(): void {
     this.#client.closed(this);
+  }
+
+  #refuse({ bytes, id }: RequestMessage, error: RpcError): undefined {
+    this.answer(errorAnswer(rawAt(bytes, id), error));
   }
 
   #ours(calls: readonly Exchange[]): ModernExchange[] {

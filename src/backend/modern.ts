@@ -4,7 +4,7 @@
  * door; what is said on the way, by `modern-bridge.ts` and `modern-relay.ts`.
  */
 import type { Clock } from '../base/clock.js';
-import type { Caller, GrantId } from '../base/ids.js';
+import type { Caller, GrantId, Randomness } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { after } from '../base/maybe.js';
 import type { Header, ModernRequest } from '../mcp/envelope.js';
@@ -14,6 +14,7 @@ import type { Exchange } from './calls.js';
 import { Leaving } from './leaving.js';
 import { ModernBridge } from './modern-bridge.js';
 import { ModernRelay } from './modern-relay.js';
+import type { Sealer } from './request-state.js';
 import type { Sessions } from './sessions.js';
 
 /** A modern request, and on whose behalf it is made of what. */
@@ -33,6 +34,10 @@ export interface ModernWay {
 export interface ModernOptions {
   readonly sessions: Sessions;
   readonly now: Clock;
+  readonly random: Randomness;
+  /** Of what clients bring back to calls that asked them something. */
+  readonly sealer: Sealer;
+  readonly maxMessageBytes: number;
   readonly log: Log;
 }
 
@@ -65,6 +70,11 @@ export class Modern implements ModernWay {
       void exchange.end(errorAnswer(rawAt(bytes, id), era), era.data?.retryAfterSeconds);
     });
     return leaving.go;
+  }
+
+  /** Ends what took too long. To be called about once a second. */
+  tick(): void {
+    this.#bridge.tick();
   }
 
   #note({ caller: { grantId }, request, header }: Asked): void {

@@ -2,9 +2,9 @@
  * One MCP conversation: what it has settled, and what is in flight. It outlives its children: one that crashed, fell
  * asleep or whose token runs out is replaced by telling the next what was settled. A call is never repeated.
  */
-import { type Clock, MINUTE } from '../base/clock.js';
+import { MINUTE } from '../base/clock.js';
 import type { Caller, SessionId } from '../base/ids.js';
-import { describeError, type Log } from '../base/log.js';
+import { describeError } from '../base/log.js';
 import {
   lineOf,
   type NotificationMessage,
@@ -16,35 +16,17 @@ import {
 import { errorAnswer, notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
 import { isResult, silent, underId } from './answers.js';
 import type { Exchange } from './calls.js';
-import { Children, type Launched, type Link, type LinkEvents, type Predecessor } from './children.js';
+import { Children, type Link } from './children.js';
 import { Dialogue } from './dialogue.js';
 import * as failures from './failures.js';
 import { agree, asRequest, type Handshake, mayBeAsked, recall, underOurId } from './handshake.js';
 import type { Life, LifeState } from './lives.js';
-import type { CallOutcome, SessionObserver } from './observer.js';
+import type { CallOutcome } from './observer.js';
 import type { Stream } from './outbox.js';
+import type { SessionHost } from './session-host.js';
 import type { SessionRecord, SessionWishes } from './session-store.js';
 import type { Shared } from './shared.js';
 import { lead, NO_WISHES, wishOf } from './wishes.js';
-
-/** What a session asks of the registry that holds it. */
-export interface SessionHost {
-  readonly now: Clock;
-  readonly log: Log;
-  readonly observer: SessionObserver;
-  readonly requestMs: number;
-  readonly maxQueuedBytes: number;
-  launch(session: Session, before: Predecessor | undefined, events: LinkEvents): Promise<Launched | RpcError>;
-  /** How the server answered this `initialize` before, if it did. */
-  knownAnswer(session: Session, initialize: RequestMessage): Buffer | undefined;
-  greeted(session: Session, initialize: RequestMessage, answer: Buffer): void;
-  greetingFailed(session: Session, initialize: RequestMessage): void;
-  /** Saves it; false when its grant is no more. */
-  opened(record: SessionRecord): Promise<boolean>;
-  changed(session: Session, wishes: SessionWishes): Promise<void>;
-  /** Nothing is left of it in memory. */
-  closed(session: Session): void;
-}
 
 /** A conversation that has begun, but of which the client has not heard yet. */
 interface Opening {
@@ -164,6 +146,11 @@ export class Session {
     return this.#dialogue.callsInFlight;
   }
 
+  /** Those that wait for their child, and not for their client. */
+  get callsAtWork(): number {
+    return this.#dialogue.callsAtWork;
+  }
+
   /** Whether more would be lost with it than its record can bring back. */
   get isInUse(): boolean {
     return this.#opening !== undefined || this.#children.count > 0 || this.#dialogue.isHeard;
@@ -189,7 +176,7 @@ export class Session {
   }
 
   /** What is returned is for a client that goes away before the answer. */
-  request(message: RequestMessage, exchange: Exchange): () => void {
+  request(message: RequestMessage, exchange: Exchange): (why?: string) => void {
     const now = this.#host.now();
     this.#seenAt = now;
     const wakes = this.state === 'dormant';
@@ -207,7 +194,7 @@ export class Session {
     const watched = this.#watch(message, exchange, life, wakes ? now : undefined);
     const { key, line } = this.#dialogue.call(message, watched, life);
     if (this.#write(life, line, key) === 'clogged') this.#dialogue.refuse(key, failures.childNotReading);
-    return () => this.#dialogue.giveUp(key, 'the client disconnected');
+    return (why = 'the client disconnected') => this.#dialogue.giveUp(key, why);
   }
 
   /**
@@ -254,15 +241,21 @@ export class Session {
   /** Ends what is overdue, replaces what is about to end. The registry calls it about once a second. */
   tick(now: number): void {
     this.#dialogue.expire(now);
+    for (const life of this.#children.lapsed(now)) this.#dialogue.abandon(failures.tokenEnded, life);
     if (!this.#children.isEnding(now)) return;
     if (this.callsInFlight === 0 && now - this.#workedAt >= RECENT_MS)
       this.sleep('its token is about to expire');
     else this.#children.renew(now);
   }
 
-  /** Stops the child if it has nothing to do; false when there was none, or it has. */
-  sleep(why: string): boolean {
-    if (this.state !== 'live' || this.callsInFlight > 0) return false;
+  /**
+   * Stops the child if it has nothing to do; false when there was none, or it has. With an error for them, calls that
+   * wait for their clients, which may be long, are nothing to do.
+   */
+  sleep(why: string, error?: RpcError): boolean {
+    if (this.state !== 'live') return false;
+    if (error !== undefined && this.callsAtWork === 0) this.#dialogue.abandon(error);
+    if (this.callsInFlight > 0) return false;
     this.#children.sleep(why);
     return true;
   }

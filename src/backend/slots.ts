@@ -1,6 +1,7 @@
 /** How many children run at once, of one user and in all, and who goes to sleep to make room for another. */
 import type { UserId } from '../base/ids.js';
 import type { Child, ChildEnd } from './child.js';
+import * as failures from './failures.js';
 import type { Session } from './session.js';
 
 /** Room for one child: taken before it is started, given back when it is reaped. */
@@ -40,9 +41,7 @@ export class Slots {
         own.length >= maxChildrenPerUser ? own : this.#slots.size >= maxChildren ? this.all : undefined;
       if (crowd === undefined || takesOver) return this.#add(session);
       // One sleeper for each newcomer; after that, whoever leaves anyway is waited for first.
-      if ((attempt === 1 || leaving(crowd).length === 0) && idlest(crowd)?.sleep('others need its place')) {
-        this.#onCrowded();
-      }
+      if ((attempt === 1 || leaving(crowd).length === 0) && makeRoom(crowd)) this.#onCrowded();
       const ends = leaving(crowd);
       if (ends.length === 0) return undefined;
       await Promise.race(ends);
@@ -68,10 +67,19 @@ export class Slots {
   }
 }
 
-function idlest(slots: readonly Slot[]): Session | undefined {
+/** Rather one without calls than one whose calls wait for their clients: those may never come back. */
+function makeRoom(slots: readonly Slot[]): boolean {
+  const session = idlest(slots) ?? longestIdle(slots, ({ callsAtWork }) => callsAtWork === 0);
+  return session?.sleep('others need its place', failures.placeNeeded) ?? false;
+}
+
+const idlest = (slots: readonly Slot[]): Session | undefined =>
+  longestIdle(slots, ({ callsInFlight }) => callsInFlight === 0);
+
+function longestIdle(slots: readonly Slot[], isIdle: (session: Session) => boolean): Session | undefined {
   const idle = slots
     .map(({ session }) => session)
-    .filter(({ state, callsInFlight }) => state === 'live' && callsInFlight === 0);
+    .filter((session) => session.state === 'live' && isIdle(session));
   return idle.toSorted((a, b) => a.idleSince - b.idleSince)[0];
 }
 

@@ -1,5 +1,8 @@
-/** Credentials at rest: AES-256-GCM under the first key of the ring, bound to the user they belong to. */
-import { createCipheriv, createDecipheriv } from 'node:crypto';
+/**
+ * What is sealed with the keys of the ring, AES-256-GCM under the first: credentials at rest, bound to the user they belong
+ * to, and texts that leave the broker and come back.
+ */
+import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
 import { type Randomness, sha256 } from '../base/ids.js';
 import { Secret } from '../base/secret.js';
 import type { UpstreamTokens } from '../oauth/identity.js';
@@ -43,11 +46,9 @@ export class KeyRing {
       issuedAt: tokens.issuedAt,
       expiresAt: tokens.expiresAt,
     };
-    const iv = this.#random(IV_BYTES);
-    const cipher = createCipheriv('aes-256-gcm', current.key, iv).setAAD(associatedData(identity));
-    const text = Buffer.concat([cipher.update(JSON.stringify(payload), 'utf8'), cipher.final()]);
+    const sealed = encrypt(current.key, this.#random, JSON.stringify(payload), associatedData(identity));
     return {
-      sealed: Buffer.concat([iv, cipher.getAuthTag(), text]),
+      sealed,
       keyId: current.id,
       issuedAt: tokens.issuedAt,
       expiresAt: tokens.expiresAt,
@@ -58,13 +59,9 @@ export class KeyRing {
   open({ sealed, keyId, identity }: Credential): UpstreamTokens | undefined {
     const key = this.#keys.find(({ id }) => id === keyId)?.key;
     if (key === undefined) return undefined;
+    const text = decrypt(key, sealed, associatedData(identity));
+    if (text === undefined) return undefined;
     try {
-      const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, IV_BYTES), {
-        authTagLength: TAG_BYTES,
-      })
-        .setAAD(associatedData(identity))
-        .setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
-      const text = Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]);
       const payload = JSON.parse(text.toString('utf8')) as Payload;
       return {
         access: new Secret(payload.access),
@@ -75,6 +72,56 @@ export class KeyRing {
     } catch {
       return undefined;
     }
+  }
+
+  /** Seals texts for one purpose, with keys of its own: what is sealed for another does not open. */
+  sealer(purpose: string): TextSealer {
+    const keys = this.#keys.map(({ id, key }) => ({
+      id,
+      key: Buffer.from(hkdfSync('sha256', key, '', purpose, key.length)),
+    }));
+    return {
+      seal: (bytes, context) => {
+        const [current] = keys;
+        if (current === undefined) throw new Error('the key ring is empty');
+        const sealed = encrypt(current.key, this.#random, bytes, Buffer.from(context));
+        return `${current.id}.${sealed.toString('base64url')}`;
+      },
+      open: (text, context) => {
+        const [id, encoded = ''] = text.split('.', 2);
+        const key = keys.find((known) => known.id === id)?.key;
+        const sealed = Buffer.from(encoded, 'base64url');
+        // Base64 can be written in more ways than one, and ours is the only one that we gave.
+        if (key === undefined || `${id}.${sealed.toString('base64url')}` !== text) return undefined;
+        return decrypt(key, sealed, Buffer.from(context));
+      },
+    };
+  }
+}
+
+export interface TextSealer {
+  seal(bytes: Buffer, context: string): string;
+  /** Nothing when it was sealed for another context, or is not as it left. */
+  open(text: string, context: string): Buffer | undefined;
+}
+
+function encrypt(key: Buffer, random: Randomness, text: string | Buffer, context: Buffer): Buffer {
+  const iv = random(IV_BYTES);
+  const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(context);
+  const sealed = Buffer.concat([cipher.update(Buffer.from(text)), cipher.final()]);
+  return Buffer.concat([iv, cipher.getAuthTag(), sealed]);
+}
+
+function decrypt(key: Buffer, sealed: Buffer, context: Buffer): Buffer | undefined {
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, IV_BYTES), {
+      authTagLength: TAG_BYTES,
+    })
+      .setAAD(context)
+      .setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
+    return Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]);
+  } catch {
+    return undefined;
   }
 }
 

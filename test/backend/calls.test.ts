@@ -62,3 +62,30 @@ test('the newest call that streams is found without looking at all the others ea
   for (let i = 0; i < 100; i += 1) assert.equal(calls.newestStreaming(), undefined);
   assert.ok(looks < 300, `${looks}`);
 });
+
+test('the time of a call stands still while it waits for its client, and is whole when the client is back', () => {
+  const calls = new Calls(() => undefined);
+  const exchange = { streams: true, waitsForClient: true, send: () => undefined, end: () => undefined };
+  const { key } = calls.add(request, exchange, 1, 0, REQUEST_MS);
+  for (let now = 0; now <= 20 * REQUEST_MS; now += REQUEST_MS / 2)
+    assert.deepEqual(calls.overdue(now, REQUEST_MS), []);
+  exchange.waitsForClient = false;
+  assert.deepEqual(calls.overdue(21 * REQUEST_MS - 1, REQUEST_MS), []);
+  assert.deepEqual(calls.overdue(21 * REQUEST_MS, REQUEST_MS), [{ key, atLast: false }]);
+});
+
+test('calls that wait for their clients are known, by child', () => {
+  const calls = new Calls(() => undefined);
+  const exchange = { streams: true, waitsForClient: true, send: () => undefined, end: () => undefined };
+  const one = calls.add(request, exchange, 1, 0, REQUEST_MS).key;
+  const other = calls.add(
+    request,
+    { ...exchange, standsFor: exchange, waitsForClient: false },
+    2,
+    0,
+    REQUEST_MS,
+  ).key;
+  calls.add(request, { ...exchange, waitsForClient: false }, 2, 0, REQUEST_MS);
+  assert.deepEqual(calls.waiting(), [one, other]);
+  assert.deepEqual(calls.waiting(2), [other]);
+});

@@ -23,7 +23,15 @@ type Cell = `${Era} ${Revision}`;
 const required: readonly Cell[] = ['legacy 2025-11-25'];
 
 /** Checks that cannot pass, each with its reason. One that passes after all fails the run until it is removed here. */
-const exceptions: Readonly<Partial<Record<Cell, readonly Exception[]>>> = {};
+const exceptions: Readonly<Partial<Record<Cell, readonly Exception[]>>> = {
+  'legacy 2026-07-28': [
+    {
+      check: 'sep-2322-elicitation-incomplete',
+      reason:
+        'it wants a key of its own choice, and a legacy server has no way to name one: the broker makes the keys',
+    },
+  ],
+};
 
 /** What the suite runs without counting it, because its own example cannot do it, or because it is too new. */
 const alsoDemanded: Readonly<Record<Revision, readonly string[]>> = {

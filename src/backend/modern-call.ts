@@ -1,0 +1,285 @@
+/**
+ * A call of a modern client to a legacy child. To the session it is the exchange of that one call, from its beginning to
+ * its end; its client meanwhile comes and goes: what the child asks ends the exchange that is there, and the retry brings
+ * the next (MCP 2026-07-28, basic/patterns/mrtr). `rounds.ts` decides, this carries out. Who may come back to which call
+ * is for `parked-calls.ts`.
+ *
+ * While no client waits, progress and log messages are dropped: both are about now.
+ */
+import { declares, missingCapability, needOf } from '../mcp/capabilities.js';
+import type { Envelope, ModernRequest } from '../mcp/envelope.js';
+import { type Ask, answerFor, type Input, inputRequired, isResponseTo } from '../mcp/input-required.js';
+import { elicitationsIn, toModernEdits } from '../mcp/legacy-to-modern.js';
+import { type LogLevel, wants } from '../mcp/log-levels.js';
+import {
+  type NotificationMessage,
+  type RequestMessage,
+  type ResponseMessage,
+  rawAt,
+  readMessage,
+  splice,
+} from '../mcp/message.js';
+import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
+import type { Drain, Exchange } from './calls.js';
+import * as failures from './failures.js';
+import { type Child, ModernExchange } from './modern-exchange.js';
+import { fault } from './request-state.js';
+import {
+  asksOf,
+  bytesOf,
+  NO_ROUNDS,
+  type Rounds,
+  type RoundsEffect,
+  type RoundsEvent,
+  step,
+  turnOf,
+} from './rounds.js';
+
+/** What a call is kept by while it waits for its client. */
+export interface Keeper {
+  /** When the client must have come back that is asked now. */
+  deadline(): number;
+  /** What the client is given to come back with. */
+  stateFor(call: ModernCall, goal: 'this round' | 'a new call', until: number): string;
+  /** Its client has been asked something. */
+  asked(): void;
+  /** It waits for its client to come back. */
+  keep(call: ModernCall): void;
+  forget(call: ModernCall): void;
+}
+
+/** The client that waits. */
+interface Present {
+  readonly exchange: Exchange;
+  readonly isRetry: boolean;
+}
+
+export class ModernCall extends ModernExchange {
+  readonly #keeper: Keeper;
+  #rounds: Rounds = NO_ROUNDS;
+  #present: Present | undefined;
+  #cancel: (why?: string) => void = () => undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #retryAfterSeconds: number | undefined;
+
+  constructor(request: ModernRequest, exchange: Exchange, child: Child, keeper: Keeper) {
+    super(request, exchange, child);
+    this.#keeper = keeper;
+    this.#present = { exchange, isRetry: false };
+  }
+
+  /** To its child: what its client of the moment can take is seen to here. */
+  override get streams(): boolean {
+    return true;
+  }
+
+  override get waitsForClient(): boolean {
+    return turnOf(this.#rounds) === 'client';
+  }
+
+  override get mayAsk(): boolean {
+    return turnOf(this.#rounds) === 'child';
+  }
+
+  get round(): number {
+    return this.#rounds.round;
+  }
+
+  /** Until when it is kept for its client, if it is. */
+  get until(): number | undefined {
+    const { phase } = this.#rounds;
+    return 'until' in phase ? phase.until : undefined;
+  }
+
+  /** How much memory it takes to keep it. */
+  get bytes(): number {
+    const { phase } = this.#rounds;
+    const said = phase.is === 'settled' ? phase.outcome.length : bytesOf(asksOf(this.#rounds));
+    return said + this.request.message.bytes.length;
+  }
+
+  /** `cancel` takes it back from its child. What is returned is for a client that goes away. */
+  begin(cancel: (why?: string) => void): () => void {
+    this.#cancel = cancel;
+    return () => this.#leave(this.exchange);
+  }
+
+  /** The client came back to this round. */
+  resume(round: number, input: Input, request: ModernRequest, exchange: Exchange): () => void {
+    const { bytes } = request.message;
+    const asks = asksOf(this.#rounds);
+    const isGood = ({ key, request: { method } }: Ask) => {
+      const response = input.responses.get(key);
+      return response !== undefined && isResponseTo(method, bytes, response);
+    };
+    const answered = new Set(asks.filter(isGood));
+    // What a client can do, it says each time.
+    const barred = new Set(asks.filter((ask) => refusalOf(request.envelope, ask.request) !== undefined));
+    const retry = { exchange, request, input };
+    void this.#apply({ is: 'retried', round, answered, barred, until: this.#keeper.deadline() }, retry);
+    return () => this.#leave(exchange);
+  }
+
+  giveUp(why: string): void {
+    void this.#apply({ is: 'given up', why });
+  }
+
+  /** The child's progress, under the token that the call began with. */
+  override send(bytes: Buffer): Drain {
+    const message = readMessage(bytes);
+    const { bytes: made, token } = this.request.message;
+    if (message.kind !== 'notification' || message.subject === undefined || token === undefined)
+      return undefined;
+    return this.#tell(splice(bytes, [{ at: message.subject, raw: rawAt(made, token) }]));
+  }
+
+  override log(message: NotificationMessage, level: LogLevel | undefined): Drain {
+    return wants(this.request.envelope.logLevel, level) ? this.#tell(message.bytes) : undefined;
+  }
+
+  override ask(request: RequestMessage): Drain {
+    const refusal = refusalOf(this.request.envelope, request);
+    return refusal === undefined ? this.#apply({ is: 'asked', request }) : this.#refuse(request, refusal);
+  }
+
+  override takeBack({ bytes, subject }: NotificationMessage): void {
+    const id = subject && rawAt(bytes, subject);
+    const ask = asksOf(this.#rounds).find(({ request }) => rawAt(request.bytes, request.id) === id);
+    if (ask !== undefined) void this.#apply({ is: 'taken back', ask });
+  }
+
+  override end(outcome: Buffer | undefined, retryAfterSeconds?: number): Drain {
+    this.#retryAfterSeconds = retryAfterSeconds;
+    const drain = this.#apply({ is: 'ended', outcome });
+    this.child.released(this);
+    return drain;
+  }
+
+  #leave(exchange: Exchange): void {
+    if (this.#present?.exchange !== exchange) return;
+    this.#present = undefined;
+    void this.#apply({ is: 'left' });
+    void exchange.end(undefined);
+  }
+
+  #tell(message: Buffer): Drain {
+    const exchange = this.#present?.exchange;
+    return exchange?.streams === true ? exchange.send(message) : undefined;
+  }
+
+  #apply(event: RoundsEvent, retry?: Retry): Drain {
+    const { rounds, effects } = step(this.#rounds, event);
+    this.#rounds = rounds;
+    let drain: Drain;
+    for (const effect of effects) drain = this.#do(effect, retry) ?? drain;
+    // What was done may have had consequences.
+    const { phase } = this.#rounds;
+    if (phase.is === 'parked' || phase.is === 'settled') this.#keeper.keep(this);
+    else if (phase.is === 'over') {
+      clearTimeout(this.#timer);
+      this.#keeper.forget(this);
+    }
+    return drain;
+  }
+
+  #do(effect: RoundsEffect, retry: Retry | undefined): Drain {
+    switch (effect.do) {
+      case 'gather':
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => {
+          void this.#apply({ is: 'gathered', until: this.#keeper.deadline() });
+        }, GATHER_MS);
+        return undefined;
+      case 'refuse':
+        return this.#refuse(effect.request, failures.clientSilent);
+      case 'let go':
+        return this.child.letGo(effect.request, this);
+      case 'turn away':
+        return retry && refuse(retry.exchange, retry.request, fault('requestState was used already').fault);
+      case 'attach':
+        if (retry === undefined) return undefined;
+        this.request = retry.request;
+        this.#present = { exchange: retry.exchange, isRetry: true };
+        this.child.resumed(this);
+        return undefined;
+      case 'answer':
+        return retry && this.#answer(effect.ask, retry);
+      case 'ask':
+        this.#keeper.asked();
+        return this.#park(effect.asks, 'this round');
+      case 'end':
+        return this.#finish(effect.outcome);
+      case 'exhaust':
+        return this.#finish(errorAnswer('0', failures.tooManyRounds));
+      case 'cancel':
+        this.#cancel(effect.why);
+    }
+    return undefined;
+  }
+
+  #answer({ key, request }: Ask, { input, request: { message } }: Retry): undefined {
+    const response = input.responses.get(key);
+    if (response === undefined) return;
+    this.child.answer(answerFor(rawAt(request.bytes, request.id), message.bytes, response));
+  }
+
+  #refuse({ bytes, id }: RequestMessage, error: RpcError): undefined {
+    this.child.answer(errorAnswer(rawAt(bytes, id), error));
+  }
+
+  /** The exchange that is there ends with what its client is asked. */
+  #park(asks: readonly Ask[], goal: 'this round' | 'a new call'): Drain {
+    const { bytes, id } = this.request.message;
+    const state = this.#keeper.stateFor(this, goal, this.until ?? this.#keeper.deadline());
+    const drain = this.#hangUp(inputRequired(rawAt(bytes, id), asks, state, this.child.side));
+    if (this.waitsForClient) this.child.released(this);
+    return drain;
+  }
+
+  #finish(outcome: Buffer | undefined): Drain {
+    const message = outcome && readMessage(outcome);
+    if (outcome === undefined || message?.kind !== 'response') return this.#hangUp(undefined);
+    const visits = this.#visitsIn(message);
+    if (visits.length > 0) return this.#park(visits, 'a new call');
+    const { method, bytes, id } = this.request.message;
+    const { serverInfo, ttlMs } = this.child.side;
+    // It belongs to what the user said, and is nothing to keep for another time.
+    const side = { serverInfo, ttlMs: this.#present?.isRetry ? 0 : ttlMs };
+    const edits = [{ at: message.id, raw: rawAt(bytes, id) }, ...toModernEdits(method, message, side)];
+    return this.#hangUp(splice(outcome, edits));
+  }
+
+  /** The child wants its client to have been somewhere before it makes the same call again. */
+  #visitsIn(answer: ResponseMessage): Ask[] {
+    const { envelope } = this.request;
+    const visits = elicitationsIn(answer);
+    const canAll = visits.every((visit) => refusalOf(envelope, visit) === undefined);
+    return canAll ? visits.map((request, index) => ({ key: `elicitation-${index + 1}`, request })) : [];
+  }
+
+  #hangUp(answer: Buffer | undefined): Drain {
+    const present = this.#present;
+    this.#present = undefined;
+    return present?.exchange.end(answer, this.#retryAfterSeconds);
+  }
+}
+
+/** The lines of one moment reach us in several pieces, and a busy child writes them one by one. */
+const GATHER_MS = 10;
+
+interface Retry {
+  readonly exchange: Exchange;
+  readonly request: ModernRequest;
+  readonly input: Input;
+}
+
+/** Why a client must not be asked this (MCP 2026-07-28, basic/patterns/mrtr: server requirements, 2 and 7). */
+function refusalOf({ capabilities }: Envelope, request: RequestMessage): RpcError | undefined {
+  const need = needOf(request);
+  if (need === undefined) return ERRORS.unknownMethod;
+  return declares(capabilities, need) ? undefined : missingCapability(need);
+}
+
+export function refuse(exchange: Exchange, { message }: ModernRequest, error: RpcError): Drain {
+  return exchange.end(errorAnswer(rawAt(message.bytes, message.id), error));
+}

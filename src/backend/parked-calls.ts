@@ -1,0 +1,135 @@
+/**
+ * The calls of modern clients to legacy children that ask: begun, left waiting for their client, and gone on with when it
+ * comes back with the state it was given. It decides who may come back to what, and how much is kept for how long; all of
+ * it in memory, for a child that asked something ends with the broker.
+ */
+import { type Clock, MINUTE } from '../base/clock.js';
+import { type Caller, type Randomness, randomId } from '../base/ids.js';
+import type { ModernRequest } from '../mcp/envelope.js';
+import { type Input, readInput } from '../mcp/input-required.js';
+import { textAt, valueAt } from '../mcp/message.js';
+import type { RpcError } from '../mcp/protocol.js';
+import type { Exchange } from './calls.js';
+import * as failures from './failures.js';
+import { ModernCall, refuse } from './modern-call.js';
+import type { Child, ModernExchange } from './modern-exchange.js';
+import type { CallOutcome } from './observer.js';
+import { openState, type Place, type Sealer, sealState } from './request-state.js';
+
+export interface ParkedCallsOptions {
+  readonly sealer: Sealer;
+  readonly now: Clock;
+  readonly random: Randomness;
+  /** What the parked calls of a user may keep in memory: at least one message of the largest size. */
+  readonly maxBytesPerUser: number;
+  /** A request has ended that its session does not know of: it knows a call from its beginning to its end. */
+  readonly called: (server: string, outcome: CallOutcome) => void;
+}
+
+/** The child, and the way to it. */
+export interface CallLane extends Child {
+  /** What is returned takes the call back. */
+  carry(call: ModernExchange): (why?: string) => void;
+}
+
+/** How long a user may take to answer. */
+export const PARKED_MS = 10 * MINUTE;
+/** Clients ask and forget; beyond this, the calls go whose users have been silent longest. */
+export const MAX_PARKED_PER_USER = 100;
+
+const GONE = () => undefined;
+
+export class ParkedCalls {
+  readonly #options: ParkedCallsOptions;
+  /** By user, and then by id: those that were ever parked and are not over. */
+  readonly #kept = new Map<string, Map<string, ModernCall>>();
+
+  constructor(options: ParkedCallsOptions) {
+    this.#options = options;
+  }
+
+  /** For whoever counts. */
+  get size(): number {
+    return [...this.#kept.values()].reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** A new call. What is returned is for a client that goes away. */
+  begin(place: Place, exchange: Exchange, lane: CallLane): () => void {
+    const { sealer, now, random } = this.#options;
+    const { caller, server } = place;
+    const id = randomId<string>(random, 'ca_');
+    const call = new ModernCall(place.request, exchange, lane, {
+      deadline: () => now() + PARKED_MS,
+      stateFor: ({ request, round }, goal, until) =>
+        sealState(
+          sealer,
+          { caller, server, request },
+          goal === 'a new call' ? goal : { call: id, round },
+          until,
+        ),
+      asked: () => this.#options.called(server, 'answered'),
+      keep: (parked) => this.#keep(caller, id, parked),
+      forget: () => this.#forget(caller, id),
+    });
+    return call.begin(lane.carry(call));
+  }
+
+  /** Goes on with the call that this one is a retry of. */
+  resume(place: Place, exchange: Exchange): (() => void) | 'a new call' {
+    const { sealer, now, called } = this.#options;
+    const { caller, server, request } = place;
+    const turnAway = (error: RpcError) => {
+      called(server, 'bridge_error');
+      void refuse(exchange, request, error);
+      return GONE;
+    };
+    const input = readInput(request);
+    if ('fault' in input) return turnAway(input.fault);
+    // Without it, it is a new call, whatever answers it brings.
+    if (input.requestState === undefined) return 'a new call';
+    const goal = openState(sealer, place, input.requestState, now());
+    if (goal === 'a new call') return isDeclined(request, input) ? turnAway(failures.declined) : goal;
+    if ('fault' in goal) return turnAway(goal.fault);
+    const call = this.#kept.get(caller.userId)?.get(goal.call);
+    if (call === undefined) return turnAway(failures.callGone);
+    return call.resume(goal.round, input, request, exchange);
+  }
+
+  /** Ends what nobody came back to. */
+  tick(): void {
+    const now = this.#options.now();
+    for (const calls of this.#kept.values())
+      for (const call of calls.values()) if ((call.until ?? now + 1) <= now) call.giveUp('nobody answered');
+  }
+
+  /** Keeps a call for its client, and gives up what is too much: those first whose clients have been silent longest. */
+  #keep({ userId }: Caller, id: string, call: ModernCall): void {
+    const calls = this.#kept.get(userId) ?? new Map<string, ModernCall>();
+    this.#kept.set(userId, calls.set(id, call));
+    const parked = [...calls.values()]
+      .filter(({ until }) => until !== undefined)
+      .toSorted((a, b) => (a.until ?? 0) - (b.until ?? 0));
+    let bytes = parked.reduce((sum, kept) => sum + kept.bytes, 0);
+    let count = parked.length;
+    for (const oldest of parked) {
+      if (count <= MAX_PARKED_PER_USER && bytes <= this.#options.maxBytesPerUser) return;
+      count -= 1;
+      bytes -= oldest.bytes;
+      oldest.giveUp('too many calls wait for their client');
+    }
+  }
+
+  #forget({ userId }: Caller, id: string): void {
+    const calls = this.#kept.get(userId);
+    if (calls?.delete(id) && calls.size === 0) this.#kept.delete(userId);
+  }
+}
+
+/** A call that needs its user to have been somewhere is not made again when the user would not go. */
+function isDeclined({ message: { bytes } }: ModernRequest, { responses }: Input): boolean {
+  return [...responses.values()].some(({ start, end }) => {
+    const response = bytes.subarray(start, end);
+    const action = valueAt(response, ['action']);
+    return action !== undefined && ['decline', 'cancel'].includes(textAt(response, action) ?? '');
+  });
+}
