@@ -1,5 +1,6 @@
 /** The composition root: builds each object once, hands each what it needs, and closes all of it in reverse order. */
 import type { UpstreamFault, UpstreamSource } from './backend/launch.js';
+import { Modern } from './backend/modern.js';
 import { endOrphans } from './backend/orphans.js';
 import { countingObserver, gaugeSessions } from './backend/session-metrics.js';
 import { Sessions } from './backend/sessions.js';
@@ -195,7 +196,8 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       log,
     });
     const { maxMessageBytes } = limits;
-    const endpoint = mcpEndpoint({ authenticate, sessions, servers: names, maxMessageBytes, random });
+    const modern = new Modern({ sessions, log });
+    const endpoint = mcpEndpoint({ authenticate, sessions, modern, servers: names, maxMessageBytes, random });
     const gate = mcpGate({ publicUrl, origins, endpoint, count, random, log });
     const app = createApp({
       publicUrl,

@@ -32,6 +32,8 @@ export interface Exchange {
   readonly streams: boolean;
   /** What is not the client's work: asked by the bridge itself, or only to see whether somebody is there. */
   readonly kind?: 'ours' | 'ping';
+  /** While the child waits for the client, and not the client for the child, its time does not run out. */
+  readonly waitsForClient?: boolean;
   send(message: Buffer): Drain;
   /** The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again. */
   end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain;
@@ -45,7 +47,7 @@ interface Call {
   readonly exchange: Exchange;
   deadline: number;
   /** Beyond it no progress helps. */
-  readonly lastDeadline: number;
+  lastDeadline: number;
 }
 
 /** How many times the usual wait a call may take that keeps reporting progress. */
@@ -105,6 +107,14 @@ export class Calls {
     return false;
   }
 
+  /** The exchanges of the calls this child owes an answer, from the oldest on. */
+  owedBy(life: Life): Exchange[] {
+    return this.#calls
+      .entries()
+      .filter(([, call]) => call.life === life)
+      .map(([, { exchange }]) => exchange);
+  }
+
   /** `late` when nobody waits for this answer from this child (any more). */
   settle({ bytes, id, result }: ResponseMessage, life: Life): Drain | 'late' {
     const key = Number(rawAt(bytes, id));
@@ -148,9 +158,14 @@ export class Calls {
   }
 
   /** `atLast`: it used up its extensions too. */
-  overdue(now: number): { readonly key: number; readonly atLast: boolean }[] {
-    return this.#calls
-      .entries()
+  overdue(now: number, requestMs: number): { readonly key: number; readonly atLast: boolean }[] {
+    const overdue = this.#calls.entries().filter(([, { deadline }]) => deadline <= now);
+    for (const [, call] of overdue) {
+      if (call.exchange.waitsForClient !== true) continue;
+      call.deadline = now + requestMs;
+      call.lastDeadline = now + requestMs * MAX_EXTENSION;
+    }
+    return overdue
       .filter(([, { deadline }]) => deadline <= now)
       .map(([key, { lastDeadline }]) => ({ key, atLast: lastDeadline <= now }));
   }

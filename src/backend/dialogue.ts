@@ -20,6 +20,7 @@ import * as failures from './failures.js';
 import type { Life } from './lives.js';
 import type { CallOutcome } from './observer.js';
 import { Outbox, type Stream } from './outbox.js';
+import { type Ear, QUESTION_MS } from './shared.js';
 
 export interface DialogueOptions {
   readonly write: (life: Life, line: Buffer) => void;
@@ -32,6 +33,8 @@ export interface DialogueOptions {
   readonly requestMs: number;
   readonly canAsk: (method: string) => boolean;
   readonly onCallEnd: (outcome: CallOutcome, exchange: Exchange) => void;
+  /** Of a session without a client of its own. */
+  readonly ear?: Ear | undefined;
   readonly log: Log;
 }
 
@@ -58,7 +61,7 @@ export class Dialogue {
 
   /** Whether a client listens to what is no answer. */
   get isHeard(): boolean {
-    return this.#outbox.isHeard;
+    return this.#options.ear?.isHeard ?? this.#outbox.isHeard;
   }
 
   /** Takes a call into the books; the line is for the caller to write to that child. */
@@ -112,7 +115,7 @@ export class Dialogue {
 
   expire(now: number): void {
     const { requestMs } = this.#options;
-    for (const { key, atLast } of this.#calls.overdue(now)) {
+    for (const { key, atLast } of this.#calls.overdue(now, requestMs)) {
       this.giveUp(key, 'timed out', failures.timedOut(atLast ? requestMs * MAX_EXTENSION : requestMs));
     }
     for (const word of this.#asks.expire(now, failures.clientSilent)) this.#say(word);
@@ -128,10 +131,12 @@ export class Dialogue {
   /** Ends the standing stream; its client may open another. */
   hangUp(): void {
     this.#outbox.hangUpAll();
+    this.#options.ear?.hangUp();
   }
 
   close(): void {
     this.#outbox.close();
+    this.#options.ear?.closed();
   }
 
   /**
@@ -163,6 +168,8 @@ export class Dialogue {
   }
 
   #ask(message: RequestMessage, life: Life, about: number | undefined): Drain {
+    const { ear } = this.#options;
+    if (ear !== undefined) return this.#askShared(message, life, ear);
     const newest = this.#calls.streamOf(about) ?? this.#calls.newestStreaming();
     const id = rawAt(message.bytes, message.id);
     if (message.method === 'ping' && !this.#outbox.canReach(newest)) {
@@ -177,11 +184,21 @@ export class Dialogue {
     return this.#outbox.post(life, 'request', asked, newest);
   }
 
+  #askShared(message: RequestMessage, life: Life, ear: Ear): Drain {
+    if (message.method === 'ping') {
+      this.#options.write(life, lineOf(resultAnswer(rawAt(message.bytes, message.id), {})));
+      return undefined;
+    }
+    const asked = readMessage(this.#asks.add(message, life, this.#options.now() + QUESTION_MS));
+    return asked.kind === 'request' ? ear.ask(asked, this.#calls.owedBy(life)) : undefined;
+  }
+
   #deadline(): number {
     return this.#options.now() + this.#options.requestMs;
   }
 
   #pass(message: NotificationMessage, life: Life): Drain {
+    const { ear } = this.#options;
     const newest = this.#calls.newestStreaming();
     switch (message.method) {
       case 'notifications/progress': {
@@ -192,11 +209,15 @@ export class Dialogue {
       }
       case 'notifications/cancelled': {
         const cancelled = this.#asks.cancel(message, life);
-        return cancelled && this.#outbox.post(life, 'request', cancelled, newest);
+        if (ear === undefined) return cancelled && this.#outbox.post(life, 'request', cancelled, newest);
+        const known = cancelled && readMessage(cancelled);
+        return known?.kind === 'notification' ? ear.note(known, this.#calls.owedBy(life)) : undefined;
       }
       case 'notifications/message':
+        if (ear !== undefined) return ear.note(message, this.#calls.owedBy(life));
         return this.#outbox.post(life, 'log', message.bytes, newest);
       default:
+        if (ear !== undefined) return ear.note(message, this.#calls.owedBy(life));
         return this.#outbox.post(life, 'change', message.bytes, newest);
     }
   }

@@ -66,6 +66,11 @@ export class Eras implements AsyncDisposable {
     this.#options = options;
   }
 
+  /** What can be said at once; that its program has changed is noticed when a child of it is started. */
+  known({ name, protocol }: ConfiguredServer): Era | undefined {
+    return protocol === 'auto' ? this.#verdicts.get(name)?.era : protocol;
+  }
+
   /** The era of a server; `access` is that of the first who needs to know. An error passes, and is not remembered. */
   async of(entry: ConfiguredServer, access: UpstreamAccess): Promise<Era | RpcError> {
     if (entry.protocol !== 'auto') return entry.protocol;

@@ -64,6 +64,9 @@ export const timedOut = (ms: number): RpcError =>
 
 export const allBusy = failureFor(5, 'busy', 'All MCP server processes are busy. Try again in a moment.');
 
+/** What a session has settled holds for one era; the next request finds the other. */
+export const eraChanged = failureFor(1, 'era-changed', 'The MCP server has changed. Try again in a moment.');
+
 export const tooManyCalls = failureFor(5, 'too-many-calls', 'Too many calls of this session are unanswered.');
 
 export const sessionClosed = failure(

@@ -12,10 +12,9 @@ import {
   type RequestMessage,
   type ResponseMessage,
   rawAt,
-  readMessage,
-  splice,
 } from '../mcp/message.js';
 import { errorAnswer, notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
+import { isResult, silent, underId } from './answers.js';
 import type { Exchange } from './calls.js';
 import { Children, type Launched, type Link, type LinkEvents, type Predecessor } from './children.js';
 import { Dialogue } from './dialogue.js';
@@ -25,6 +24,7 @@ import type { Life, LifeState } from './lives.js';
 import type { CallOutcome, SessionObserver } from './observer.js';
 import type { Stream } from './outbox.js';
 import type { SessionRecord, SessionWishes } from './session-store.js';
+import type { Shared } from './shared.js';
 import { lead, NO_WISHES, wishOf } from './wishes.js';
 
 /** What a session asks of the registry that holds it. */
@@ -73,15 +73,29 @@ export class Session {
   /** What each child knows of them. */
   readonly #told = new Map<Life, SessionWishes>();
   #opening: Opening | undefined;
+  readonly #shared: Shared | undefined;
+  /** Who waits to hear how a child of a shared session answers its greeting. */
+  #curious: ((greeting: Buffer | RpcError) => void)[] = [];
+  #greetingAnswer: Buffer | undefined;
   #seenAt: number;
   /** When the child was last given, or gave, something to do. */
   #workedAt: number;
 
-  constructor(id: SessionId, caller: Caller, server: string, host: SessionHost, record?: SessionRecord) {
+  /** `from` is what it is made from: a record, or what makes it a session without a client of its own. */
+  constructor(
+    id: SessionId,
+    caller: Caller,
+    server: string,
+    host: SessionHost,
+    from?: SessionRecord | Shared,
+  ) {
+    const shared = from !== undefined && 'ear' in from ? from : undefined;
+    const record = from !== undefined && 'ear' in from ? undefined : from;
     this.id = id;
     this.caller = caller;
     this.server = server;
     this.#host = host;
+    this.#shared = shared;
     this.#handshake = record && recall(record.initialize);
     this.#wishes = record ?? NO_WISHES;
     this.#seenAt = record?.seenAt ?? host.now();
@@ -94,6 +108,7 @@ export class Session {
       requestMs: host.requestMs,
       canAsk: (method) => mayBeAsked(method, this.#handshake),
       onCallEnd: (outcome, exchange) => this.#callEnded(outcome, exchange),
+      ear: shared?.ear,
       log: host.log,
     });
     this.#children = new Children({
@@ -116,8 +131,19 @@ export class Session {
         this.#told.delete(life);
         this.#dialogue.lose(life, error);
         this.#turnAway(error);
+        this.#satisfy(error);
       },
     });
+  }
+
+  /** Nobody gets its id, and no record of it is kept. */
+  get isShared(): boolean {
+    return this.#shared !== undefined;
+  }
+
+  /** Whether its child is to be talked to as it is, and in a modern way. */
+  get isModern(): boolean {
+    return this.#shared?.greeting === 'none';
   }
 
   get state(): LifeState['is'] {
@@ -198,6 +224,22 @@ export class Session {
     this.#dialogue.answer(message);
   }
 
+  /** What its child answered to the greeting of a shared session; one is started if none has been asked yet. */
+  greeting(): Promise<Buffer | RpcError> {
+    if (this.#greetingAnswer !== undefined) return Promise.resolve(this.#greetingAnswer);
+    this.#seenAt = this.#workedAt = this.#host.now();
+    const life = this.#children.need();
+    if (typeof life !== 'number') return Promise.resolve(life);
+    return new Promise((resolve) => this.#curious.push(resolve));
+  }
+
+  /** Changes what each child is told, for a shared session: no child is started for it. */
+  wish(change: (wishes: SessionWishes) => SessionWishes): void {
+    this.#wishes = change(this.#wishes);
+    const { serving } = this.#children;
+    if (serving !== undefined) this.#tell(serving, (line) => this.#write(serving, line));
+  }
+
   /** Opens the standing stream; what is returned is for the client that leaves it. */
   listen(stream: Stream): () => void {
     this.#seenAt = this.#host.now();
@@ -231,12 +273,15 @@ export class Session {
     this.#children.close(error);
     this.#dialogue.close();
     this.#turnAway(error);
+    this.#satisfy(error);
     this.#host.closed(this);
   }
 
   /** A new child is told what this conversation has settled. */
   async #greet(life: Life, child: Link): Promise<RpcError | undefined> {
-    const initialize = this.#handshake?.initialize ?? this.#opening?.initialize;
+    const greeting = this.#shared?.greeting;
+    if (greeting === 'none') return undefined;
+    const initialize = this.#handshake?.initialize ?? this.#opening?.initialize ?? greeting;
     if (initialize === undefined) return failures.sessionClosed;
     const answer = await new Promise<Buffer | undefined>((end) => {
       child.write(this.#dialogue.call(initialize, silent(end), life).line);
@@ -248,6 +293,7 @@ export class Session {
       return failures.handshakeRefused;
     }
     this.#host.greeted(this, initialize, answer);
+    this.#greetingHeard(answer);
     this.#handshake ??= handshake;
     const { version } = this.#handshake;
     if (handshake.version !== version) {
@@ -256,6 +302,18 @@ export class Session {
     child.write(INITIALIZED);
     this.#tell(life, (line) => child.write(line));
     return undefined;
+  }
+
+  /** A copy: the line may be a small part of much more that was read. */
+  #greetingHeard(answer: Buffer): void {
+    if (this.#shared === undefined) return;
+    this.#greetingAnswer = Buffer.from(answer);
+    this.#shared.ear.greeted(this.#greetingAnswer);
+    this.#satisfy(this.#greetingAnswer);
+  }
+
+  #satisfy(greeting: Buffer | RpcError): void {
+    for (const hear of this.#curious.splice(0)) hear(greeting);
   }
 
   /** Tells a child which wishes it does not know yet. */
@@ -334,22 +392,4 @@ export class Session {
     this.#host.observer.bytes('to_child', line.length);
     return this.#children.write(life, line, key);
   }
-}
-
-/** What is asked by us is heard by nobody else. */
-const silent = (heard: (answer: Buffer | undefined) => void = () => undefined): Exchange => ({
-  streams: false,
-  kind: 'ours',
-  send: () => undefined,
-  end: (answer) => void heard(answer),
-});
-
-function underId(id: RawJson, answer: Buffer): Buffer {
-  const message = readMessage(answer);
-  return message.kind === 'response' ? splice(answer, [{ at: message.id, raw: id }]) : answer;
-}
-
-function isResult(answer: Buffer): boolean {
-  const message = readMessage(answer);
-  return message.kind === 'response' && message.result !== undefined;
 }

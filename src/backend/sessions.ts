@@ -6,12 +6,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, MINUTE, SECOND } from '../base/clock.js';
 import { type Caller, type GrantId, type Randomness, randomId, type SessionId } from '../base/ids.js';
 import { describeError, type Log, type LogFields } from '../base/log.js';
+import type { Maybe } from '../base/maybe.js';
 import type { RpcError } from '../mcp/protocol.js';
 import type { StopGrace } from './child.js';
 import type { Launched, LinkEvents, Predecessor } from './children.js';
 import type { Containment } from './containment.js';
 import type { EraStore } from './era-store.js';
-import { type ConfiguredServer, Eras } from './eras.js';
+import { type ConfiguredServer, type Era, Eras } from './eras.js';
 import * as failures from './failures.js';
 import { KnownAnswers } from './handshake.js';
 import type { UpstreamFault, UpstreamSource } from './launch.js';
@@ -19,6 +20,7 @@ import { ModernLink } from './modern-link.js';
 import { type Census, NO_OBSERVER, type SessionObserver } from './observer.js';
 import { Session, type SessionHost } from './session.js';
 import type { SessionRecord, SessionStore } from './session-store.js';
+import type { Shared } from './shared.js';
 import { type Slot, Slots } from './slots.js';
 import { Spawner } from './spawner.js';
 
@@ -61,6 +63,8 @@ export class Sessions implements AsyncDisposable {
   readonly #observer: SessionObserver;
   /** Those in use. A session is never here twice, for two objects would have two children. */
   readonly #sessions = new Map<string, Session>();
+  /** Those that no client has, by what finds them. */
+  readonly #shared = new Map<string, Session>();
   readonly #loading = new Map<string, Promise<Session | undefined>>();
   /** Their records are about to go. */
   readonly #ending = new Set<string>();
@@ -110,9 +114,47 @@ export class Sessions implements AsyncDisposable {
     return session;
   }
 
+  /**
+   * The session that all requests with this key share, in memory alone: it has no record, and nobody gets its id. One is
+   * made, of what `make` says, when there is none.
+   */
+  shared(key: string, caller: Caller, server: string, make: () => Shared): Session {
+    const name = `${caller.grantId} ${server} ${key}`;
+    const known = this.#shared.get(name);
+    if (known !== undefined && known.state !== 'closed') return known;
+    this.#makeRoom(caller);
+    const id = randomId<SessionId>(this.#options.random, 'sh_');
+    const host: SessionHost = {
+      ...this.#hostOf(id, server),
+      opened: () => Promise.resolve(true),
+      changed: () => Promise.resolve(),
+      closed: () => {
+        this.#sessions.delete(id);
+        if (this.#shared.get(name) === session) this.#shared.delete(name);
+      },
+    };
+    const session = new Session(id, caller, server, host, make());
+    this.#sessions.set(id, session);
+    this.#shared.set(name, session);
+    return session;
+  }
+
+  /** The era of a server, at once when it is known; the first who needs to know waits for a probe. */
+  eraOf(caller: Caller, server: string): Maybe<Era | RpcError> {
+    const entry = this.#options.servers.find(({ name }) => name === server);
+    if (entry === undefined) return failures.launchRefused({ launchFault: `"${server}" is not configured` });
+    return this.#eras.known(entry) ?? this.#findEra(entry, caller);
+  }
+
+  async #findEra(entry: ConfiguredServer, { userId }: Caller): Promise<Era | RpcError> {
+    const access = await this.#options.upstream(userId);
+    return 'fault' in access ? failures.upstreamFailed(access) : this.#eras.of(entry, access);
+  }
+
   /** A session is its owner's: same user, same grant, same server. To anybody else it does not exist. */
   find(id: string, caller: Caller, server: string): Session | undefined | Promise<Session | undefined> {
     const known = this.#sessions.get(id);
+    if (known?.isShared) return undefined;
     if (known !== undefined) return isFor(known, caller, server) ? known : undefined;
     return this.#load(id).then((session) =>
       session !== undefined && isFor(session, caller, server) ? session : undefined,
@@ -150,7 +192,9 @@ export class Sessions implements AsyncDisposable {
   async save(): Promise<void> {
     const { store, now } = this.#options;
     const until = now();
-    const seen = [...this.#sessions.values()].filter(({ seenAt }) => seenAt >= this.#savedAt);
+    const seen = [...this.#sessions.values()].filter(
+      ({ seenAt, isShared }) => seenAt >= this.#savedAt && !isShared,
+    );
     const times = seen.map(({ id, seenAt }) => [id, seenAt] as const);
     for (let from = 0; from < times.length; from += PORTION) {
       await store.touchSessions(new Map(times.slice(from, from + PORTION)));
@@ -288,7 +332,11 @@ export class Sessions implements AsyncDisposable {
     const era = await this.#eras.of(entry, access);
     if (typeof era !== 'string') return era;
     if (slot.session.state === 'closed') return failures.sessionClosed;
-    const modern = era === 'modern' ? new ModernLink(events.onLine, limits.maxMessageBytes) : undefined;
+    if (slot.session.isModern && era !== 'modern') return failures.eraChanged;
+    const modern =
+      era === 'modern' && !slot.session.isModern
+        ? new ModernLink(events.onLine, limits.maxMessageBytes)
+        : undefined;
     const child = this.#spawner.start(entry, access, {
       log,
       onLine: modern === undefined ? events.onLine : (line) => modern.hear(line),

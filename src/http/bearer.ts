@@ -3,6 +3,7 @@ import type { BlockList } from 'node:net';
 import type { Clock } from '../base/clock.js';
 import type { Caller } from '../base/ids.js';
 import type { Log } from '../base/log.js';
+import { after, type Maybe } from '../base/maybe.js';
 import { withoutTrailingSlashes } from '../base/text.js';
 import type { Audit } from '../oauth/audit.js';
 import { MCP_SCOPE } from '../oauth/scopes.js';
@@ -20,7 +21,7 @@ export interface BearerDeps {
   readonly log: Log;
 }
 
-export type Authenticate = (http: HttpExchange) => Promise<Caller | Reply>;
+export type Authenticate = (http: HttpExchange) => Maybe<Caller | Reply>;
 
 export function bearerAuthentication(deps: BearerDeps): Authenticate {
   const { publicUrl, tokens, audit, trustedProxies, now, log } = deps;
@@ -38,13 +39,14 @@ export function bearerAuthentication(deps: BearerDeps): Authenticate {
     log.info('bearer.refused', { reason: fault, path: http.path, ...told });
   };
 
-  return async (http) => {
+  return (http) => {
     const token = /^bearer +([\w.~+/=-]+) *$/i.exec(http.header('authorization') ?? '')?.[1];
     if (token === undefined) return challenge(http.path, publicUrl);
-    const caller = await tokens.authenticate(token, publicUrl + withoutTrailingSlashes(http.path));
-    if (!('fault' in caller)) return caller;
-    await tell(http, caller);
-    return challenge(http.path, publicUrl, caller.fault);
+    const caller = tokens.authenticate(token, publicUrl + withoutTrailingSlashes(http.path));
+    return after(caller, (found): Maybe<Caller | Reply> => {
+      if (!('fault' in found)) return found;
+      return tell(http, found).then(() => challenge(http.path, publicUrl, found.fault));
+    });
   };
 }
 

@@ -4,7 +4,6 @@
  */
 import type { Drain, Exchange } from '../backend/calls.js';
 import type { Stream } from '../backend/outbox.js';
-import type { Session } from '../backend/session.js';
 import { type Headers, type HttpExchange, jsonReply } from './http-exchange.js';
 import { ACCEPTED } from './mcp-refusals.js';
 
@@ -12,16 +11,19 @@ import { ACCEPTED } from './mcp-refusals.js';
 export type AnswerForm = 'either' | 'json' | 'stream';
 
 /** What the answers of one endpoint have in common. */
-export interface PostAnswerDesk {
+export interface PostAnswerDesk<Owner> {
   readonly decideAfterMs: number;
-  openStream(answer: PostAnswer): Stream;
+  openStream(answer: PostAnswer<Owner>): Stream;
   /** Counts a long JSON answer until its client has read it. */
-  hold(answer: PostAnswer, bytes: number): Drain;
+  hold(answer: PostAnswer<Owner>, bytes: number): Drain;
+  /** Of an answer that is plain JSON; 200 unless said. */
+  statusOf?(answer: Buffer): number;
 }
 
-export interface PostAnswerOptions {
+export interface PostAnswerOptions<Owner> {
   readonly http: HttpExchange;
-  readonly session: Session;
+  /** To which belongs what is sent and not read. */
+  readonly owner: Owner;
   readonly accept: AnswerForm;
   /** How many requests were posted. */
   readonly expected: number;
@@ -39,26 +41,26 @@ type State =
   | { readonly is: 'done' };
 
 /** It is the exchange of each of the requests. */
-export class PostAnswer implements Exchange {
+export class PostAnswer<Owner> implements Exchange {
   readonly http: HttpExchange;
-  readonly session: Session;
+  readonly owner: Owner;
   readonly streams: boolean;
   /** What its client's going away means, once that is known. */
   leave: () => void = () => undefined;
   isResumable: boolean = true;
   /** Read when the answer begins. */
   headers: () => Headers = noHeaders;
-  readonly #desk: PostAnswerDesk;
-  readonly #options: PostAnswerOptions;
+  readonly #desk: PostAnswerDesk<Owner>;
+  readonly #options: PostAnswerOptions<Owner>;
   #state: State;
   #expected: number;
   #wasStream: boolean = false;
   #retryAfter: Headers | undefined;
 
-  constructor(desk: PostAnswerDesk, options: PostAnswerOptions) {
-    const { http, session, accept, expected } = options;
+  constructor(desk: PostAnswerDesk<Owner>, options: PostAnswerOptions<Owner>) {
+    const { http, owner, accept, expected } = options;
     this.http = http;
-    this.session = session;
+    this.owner = owner;
     this.streams = accept !== 'json';
     this.#desk = desk;
     this.#options = options;
@@ -114,7 +116,8 @@ export class PostAnswer implements Exchange {
       return undefined;
     }
     const isPlain = this.headers === noHeaders && this.#retryAfter === undefined;
-    http.reply(jsonReply(200, body, isPlain ? undefined : { ...this.headers(), ...this.#retryAfter }));
+    const status = this.#desk.statusOf?.(body) ?? 200;
+    http.reply(jsonReply(status, body, isPlain ? undefined : { ...this.headers(), ...this.#retryAfter }));
     return body.length < SHORT_BYTES ? undefined : this.#desk.hold(this, body.length);
   }
 
@@ -144,7 +147,7 @@ export class PostAnswer implements Exchange {
 
 const noHeaders = (): Headers => ({});
 
-function decide(answer: PostAnswer): void {
+function decide(answer: Pick<PostAnswer<never>, 'stream'>): void {
   answer.stream();
 }
 

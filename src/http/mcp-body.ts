@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { UserId } from '../base/ids.js';
+import { after, type Maybe } from '../base/maybe.js';
 import { MESSAGES_PER_USER } from './mcp-ledger.js';
 
 export type BodyFault = 'too large' | 'too many' | 'cut off';
@@ -18,24 +19,8 @@ export class Bodies {
   }
 
   /** Reads the body and holds its place until `use` is done with it. */
-  async read<T>(
-    request: IncomingMessage,
-    user: UserId,
-    use: (body: Buffer | BodyFault) => Promise<T> | T,
-  ): Promise<T> {
+  read<T>(request: IncomingMessage, user: UserId, use: (body: Buffer | BodyFault) => Maybe<T>): Maybe<T> {
     const place = { bytes: 0 };
-    try {
-      return await use(await this.#read(request, user, place));
-    } finally {
-      this.#add(user, -place.bytes);
-    }
-  }
-
-  #read(
-    request: IncomingMessage,
-    user: UserId,
-    place: { bytes: number },
-  ): Promise<Buffer | BodyFault> | BodyFault {
     const take = (bytes: number): BodyFault | undefined => {
       place.bytes += bytes;
       const held = this.#add(user, bytes);
@@ -44,25 +29,14 @@ export class Bodies {
     };
     // The HTTP parser holds a sender to the length it announced, so the common case needs no counting.
     const announced = request.headers['content-length'];
-    if (Number(announced) > this.#maxBytes) return 'too large';
+    if (Number(announced) > this.#maxBytes) return use('too large');
     const fault = announced === undefined ? undefined : take(Number(announced));
-    if (fault !== undefined) return fault;
-    return new Promise((resolve) => {
-      const chunks: Buffer[] = [];
-      const hear = (chunk: Buffer) => {
-        const tooMuch = announced === undefined ? take(chunk.length) : undefined;
-        if (tooMuch === undefined) {
-          chunks.push(chunk);
-          return;
-        }
-        // Node.js reads and forgets what still comes.
-        request.off('data', hear);
-        resolve(tooMuch);
-      };
-      request.on('data', hear);
-      request.on('end', () => resolve(joined(chunks)));
-      request.on('close', () => resolve('cut off'));
-    });
+    const read = fault ?? readAll(request, announced === undefined ? take : undefined);
+    const used = after(read, use);
+    const leave = () => void this.#add(user, -place.bytes);
+    if (used instanceof Promise) void used.then(leave, leave);
+    else leave();
+    return used;
   }
 
   /** What the user has under way then. */
@@ -73,7 +47,24 @@ export class Bodies {
   }
 }
 
-function joined(chunks: readonly Buffer[]): Buffer {
-  const [only] = chunks;
-  return only !== undefined && chunks.length === 1 ? only : Buffer.concat(chunks);
+/** `take` counts what comes, and says when it is too much. */
+function readAll(
+  request: IncomingMessage,
+  take: ((bytes: number) => BodyFault | undefined) | undefined,
+): Promise<Buffer | BodyFault> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    const hear = (chunk: Buffer) => {
+      const fault = take?.(chunk.length);
+      chunks.push(chunk);
+      if (fault === undefined) return;
+      // Node.js reads and forgets what still comes.
+      request.off('data', hear);
+      chunks.length = 0;
+      resolve(fault);
+    };
+    request.on('data', hear);
+    request.on('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    request.on('close', () => resolve('cut off'));
+  });
 }

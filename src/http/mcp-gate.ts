@@ -42,9 +42,18 @@ export function mcpGate({ publicUrl, origins, endpoint, count, random, log }: Mc
     const http = new HttpExchange(request, response, path, origin === undefined ? frame : frameFor(origin));
     if (!isOurs(headers.host)) http.reply(jsonReply(403, FOREIGN_HOST));
     else if (origin !== undefined && !origins.accepts(origin)) http.reply(jsonReply(403, FOREIGN_ORIGIN));
-    else endpoint(http, server || undefined).catch((error: unknown) => fail(http, error));
+    else serve(http, server || undefined);
     return true;
   };
+
+  function serve(http: HttpExchange, server: string | undefined): void {
+    try {
+      const served = endpoint(http, server);
+      if (served instanceof Promise) served.catch((error: unknown) => fail(http, error));
+    } catch (error) {
+      fail(http, error);
+    }
+  }
 
   /** What broke is the operator's to know; the caller gets an id to quote. */
   function fail(http: HttpExchange, error: unknown): void {

@@ -53,6 +53,11 @@ export class Ledgers {
     return ledger;
   }
 
+  /** For what belongs to no session, but to one request. */
+  unreadOf(user: UserId): Unread {
+    return new Unread(this.#options.maxMessageBytes, this.#account(user).unread);
+  }
+
   /** Until then a user's new requests wait: a child that is asked has no place yet for what it will say. */
   room(user: UserId): Drain {
     return this.#accounts.get(user)?.unread.drained;

@@ -1,11 +1,16 @@
 /**
- * The MCP endpoint (Streamable HTTP, the versions with a handshake). It authenticates before it looks at anything else,
- * reads what was posted, and relays: what a message means to a session is the session's to say.
+ * The MCP endpoint (Streamable HTTP). It authenticates before it looks at anything else, reads what was posted, and
+ * relays: what a message means to a session is the session's to say. What comes without a session, of the era that has
+ * none, is for `mcp-modern.ts`.
  */
+import type { Drain } from '../backend/calls.js';
+import type { Modern } from '../backend/modern.js';
 import { Session } from '../backend/session.js';
 import type { Sessions } from '../backend/sessions.js';
 import { SECOND } from '../base/clock.js';
 import type { Caller, Randomness } from '../base/ids.js';
+import { after, type Maybe } from '../base/maybe.js';
+import { isModernVersion } from '../mcp/envelope.js';
 import { isJson } from '../mcp/json.js';
 import {
   type Invalid,
@@ -26,6 +31,7 @@ import { type HttpExchange, isReply, type Reply } from './http-exchange.js';
 import { type AnswerForm, PostAnswer, type PostAnswerDesk } from './mcp-answers.js';
 import { Bodies } from './mcp-body.js';
 import { Ledgers } from './mcp-ledger.js';
+import { modernDoor } from './mcp-modern.js';
 import {
   ACCEPTED,
   refuse,
@@ -39,8 +45,10 @@ import type { Unread } from './mcp-unread.js';
 
 export interface McpDeps {
   /** Who is calling `server`, or the ready 401. Runs before method, headers and body are looked at. */
-  readonly authenticate: (http: HttpExchange, server: string) => Promise<Caller | Reply>;
+  readonly authenticate: (http: HttpExchange, server: string) => Maybe<Caller | Reply>;
   readonly sessions: Sessions;
+  /** For requests that need no session. */
+  readonly modern: Modern;
   /** Names; the first is served at `/mcp`. */
   readonly servers: readonly string[];
   readonly maxMessageBytes: number;
@@ -70,22 +78,23 @@ export const TIMING: McpTiming = {
 const MAX_BATCH = 100;
 const MAX_INITIALIZE_BYTES = 64 * 1024;
 const ALLOW = { Allow: 'GET, POST, DELETE' };
+const ALLOW_POST = { Allow: 'POST' };
 const NO_CONTENT: Reply = { status: 204 };
 const USUAL_ACCEPT = 'application/json, text/event-stream';
 const JSON_TYPE = /^application\/json\s*(;|$)/i;
 const RETRY_SOON = { 'Retry-After': '1' };
 
 /** Answers a request whose path names `server`, or undefined for the first. */
-export type McpEndpoint = (http: HttpExchange, server: string | undefined) => Promise<void>;
+export type McpEndpoint = (http: HttpExchange, server: string | undefined) => Maybe<void>;
 
 export function mcpEndpoint(deps: McpDeps): McpEndpoint {
-  const { authenticate, sessions, servers, maxMessageBytes, random, timing = TIMING } = deps;
+  const { authenticate, sessions, modern, servers, maxMessageBytes, random, timing = TIMING } = deps;
   const bodies = new Bodies(maxMessageBytes);
   const ledgers = new Ledgers({ ...timing, maxMessageBytes, random });
-  const desk: PostAnswerDesk = {
+  const desk: PostAnswerDesk<Session> = {
     decideAfterMs: timing.decideAfterMs,
     openStream: (answer) => {
-      const { http, session } = answer;
+      const { http, owner: session } = answer;
       const { unread, streams } = ledgers.of(session);
       const headers = answer.headers();
       const leave = () => answer.leave();
@@ -95,48 +104,44 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
       stream.connect((first, onGone) => connect(http, unread, onGone, { first, headers }));
       return stream;
     },
-    hold: ({ http, session }, bytes) => {
-      const { unread } = ledgers.of(session);
-      http.response.setTimeout(timing.stallMs);
-      http.whenGone(() => unread.remove(bytes));
-      return unread.add(bytes);
-    },
+    hold: ({ http, owner }, bytes) => hold(http, ledgers.of(owner).unread, bytes),
   };
+  const { decideAfterMs } = timing;
+  const ofModern = modernDoor({ modern, sessions, ledgers, decideAfterMs, connect, hold, accepted });
 
-  return async (http, named) => {
+  return (http, named) => {
     const server = named ?? servers[0];
     if (server === undefined || !servers.includes(server))
       return http.reply(refuse(404, ERRORS.unknownServer));
-    const caller = await authenticate(http, server);
-    if (isReply(caller)) return http.reply(caller);
-    const reply = await answer(http, server, caller);
-    if (reply !== undefined && !http.response.destroyed) http.reply(reply);
+    const reply = after(authenticate(http, server), (caller) =>
+      isReply(caller) ? caller : answer(http, server, caller),
+    );
+    return after(reply, (it) => {
+      if (it !== undefined && !http.response.destroyed) http.reply(it);
+    });
   };
 
   /** What is undefined is answered already, or will be. */
-  function answer(
-    http: HttpExchange,
-    server: string,
-    caller: Caller,
-  ): Promise<Reply | undefined> | Reply | undefined {
+  function answer(http: HttpExchange, server: string, caller: Caller): Maybe<Reply | undefined> {
     switch (http.request.method) {
       case 'POST':
         return post(http, server, caller);
       case 'GET':
-        return listen(http, server, caller);
+        return isOfModern(http)
+          ? refuse(405, ERRORS.wrongHttpMethod, undefined, ALLOW_POST)
+          : listen(http, server, caller);
       case 'DELETE':
-        return close(http, server, caller);
+        return isOfModern(http)
+          ? refuse(405, ERRORS.wrongHttpMethod, undefined, ALLOW_POST)
+          : close(http, server, caller);
       default:
         return refuse(405, ERRORS.wrongHttpMethod, undefined, ALLOW);
     }
   }
 
-  function post(
-    http: HttpExchange,
-    server: string,
-    caller: Caller,
-  ): Promise<Reply | undefined> | Reply | undefined {
-    if (!JSON_TYPE.test(http.header('content-type') ?? '')) return refuse(415, ERRORS.wrongType);
+  function post(http: HttpExchange, server: string, caller: Caller): Maybe<Reply | undefined> {
+    const type = http.header('content-type') ?? '';
+    if (type !== 'application/json' && !JSON_TYPE.test(type)) return refuse(415, ERRORS.wrongType);
     return bodies.read(http.request, caller.userId, (body) => {
       if (body === 'too large') return refuseTooLarge(maxMessageBytes);
       if (body === 'too many') return refuse(503, ERRORS.tooManyBodies, undefined, RETRY_SOON);
@@ -145,30 +150,48 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     });
   }
 
-  async function handOn(
+  function handOn(
     http: HttpExchange,
     server: string,
     caller: Caller,
     body: Buffer,
-  ): Promise<Reply | undefined> {
+  ): Maybe<Reply | undefined> {
     const batch = readBatch(body, MAX_BATCH);
     if (batch !== undefined) return handOnBatch(http, server, caller, batch);
     const message = readMessage(body);
     if (message.kind === 'invalid') return refuseInvalid(message);
-    if (message.kind === 'request') {
-      const id = rawAt(body, message.id);
-      // The probe of a modern client. It must cost no child: some servers exit at a request before initialize.
-      if (message.method === 'server/discover') return refuse(404, ERRORS.unknownMethod, id);
-      const room = ledgers.room(caller.userId);
-      if (room !== undefined) await room;
-      if (message.method === 'initialize') {
-        // It is kept as long as its session.
-        if (body.length > MAX_INITIALIZE_BYTES) return refuseTooLarge(MAX_INITIALIZE_BYTES);
-        return initialize(http, server, caller, message);
-      }
+    return after(ofModern({ http, server, caller, message }), (reply) =>
+      reply === 'legacy' ? handOnSingle(http, server, caller, message) : reply,
+    );
+  }
+
+  function handOnSingle(
+    http: HttpExchange,
+    server: string,
+    caller: Caller,
+    message: Message,
+  ): Maybe<Reply | undefined> {
+    if (message.kind !== 'request') return handOnLegacy(http, server, caller, message);
+    // A probe without the words that make it one. It must cost no child: some servers exit at it.
+    if (message.method === 'server/discover')
+      return refuse(404, ERRORS.unknownMethod, rawAt(message.bytes, message.id));
+    return after(ledgers.room(caller.userId), () => handOnLegacy(http, server, caller, message));
+  }
+
+  function handOnLegacy(
+    http: HttpExchange,
+    server: string,
+    caller: Caller,
+    message: Message,
+  ): Maybe<Reply | undefined> {
+    if (message.kind === 'request' && message.method === 'initialize') {
+      // It is kept as long as its session.
+      if (message.bytes.length > MAX_INITIALIZE_BYTES) return refuseTooLarge(MAX_INITIALIZE_BYTES);
+      return initialize(http, server, caller, message);
     }
-    const session = await sessionOf(http, server, caller, message);
-    return session instanceof Session ? relay(http, session, [message], 'single') : session;
+    return after(sessionOf(http, server, caller, message), (session) =>
+      session instanceof Session ? relay(http, session, [message], 'single') : session,
+    );
   }
 
   async function handOnBatch(
@@ -206,7 +229,7 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     const session = sessions.open(caller, server);
     const answer = new PostAnswer(desk, {
       http,
-      session,
+      owner: session,
       accept: accepted(http),
       expected: 1,
       form: 'single',
@@ -228,7 +251,7 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     const answer =
       expected === 0
         ? undefined
-        : new PostAnswer(desk, { http, session, accept: accepted(http), expected, form });
+        : new PostAnswer(desk, { http, owner: session, accept: accepted(http), expected, form });
     const leaves: (() => void)[] = [];
     for (const message of messages) {
       if (message.kind === 'notification') session.notify(message);
@@ -270,28 +293,35 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
   }
 
   /** The session the headers name, or the refusal: 400 without a name, 404 for a name that is not the caller's. */
-  async function sessionOf(
+  function sessionOf(
     http: HttpExchange,
     server: string,
     caller: Caller,
     message: Message | undefined,
-  ): Promise<Session | Reply> {
-    const id = message?.kind === 'request' ? rawAt(message.bytes, message.id) : undefined;
+  ): Maybe<Session | Reply> {
+    const id = () => (message?.kind === 'request' ? rawAt(message.bytes, message.id) : undefined);
     const version = http.header('mcp-protocol-version');
     const name = http.header('mcp-session-id');
     if (name === undefined) {
-      if (version !== undefined && version >= MODERN_VERSION) return refuseVersion(version, id);
+      if (version !== undefined && version >= MODERN_VERSION) return refuseVersion(version, id());
       // Some clients send it over another connection, without the id they were given.
       const isInitialized =
         message?.kind === 'notification' && message.method === 'notifications/initialized';
-      return isInitialized ? ACCEPTED : refuse(400, ERRORS.noSession, id);
+      return isInitialized ? ACCEPTED : refuse(400, ERRORS.noSession, id());
     }
-    const found = sessions.find(name, caller, server);
-    const session = found instanceof Promise ? await found : found;
-    if (sessions.isClosed) return refuseStopping(id);
-    if (session === undefined) return refuse(404, ERRORS.unknownSession, id);
-    if (version !== undefined && !LEGACY_VERSIONS.includes(version)) return refuseVersion(version, id);
-    return session;
+    return after(sessions.find(name, caller, server), (session) => {
+      if (sessions.isClosed) return refuseStopping(id());
+      if (session === undefined) return refuse(404, ERRORS.unknownSession, id());
+      if (version !== undefined && !LEGACY_VERSIONS.includes(version)) return refuseVersion(version, id());
+      return session;
+    });
+  }
+
+  /** Counts a long answer as unread until its client has it. */
+  function hold(http: HttpExchange, unread: Unread, bytes: number): Drain {
+    http.response.setTimeout(timing.stallMs);
+    http.whenGone(() => unread.remove(bytes));
+    return unread.add(bytes);
   }
 
   function connect(
@@ -304,6 +334,10 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     return new EventStream({ http, pingMs, stallMs, unread, onGone, ...more });
   }
 }
+
+/** There is no standing stream and no session to end (MCP 2026-07-28, basic/transports/streamable-http). */
+const isOfModern = (http: HttpExchange): boolean =>
+  isModernVersion(http.header('mcp-protocol-version') ?? '');
 
 /** Older SDKs fail at an event without data, and a client may be older than the session it was lent. */
 function isResumable(http: HttpExchange, session: Session): boolean {

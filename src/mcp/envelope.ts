@@ -84,7 +84,7 @@ export function classify(message: Message, header: Header): Classified {
   const version = header('mcp-protocol-version');
   if (message.kind === 'request' && message.version !== undefined)
     return readRequest(message, version, header);
-  if (version === undefined || !isModern(version)) return LEGACY;
+  if (version === undefined || !isModernVersion(version)) return LEGACY;
   switch (message.kind) {
     case 'request':
       return readRequest(message, version, header);
@@ -98,7 +98,7 @@ export function classify(message: Message, header: Header): Classified {
 }
 
 /** A version we do not know is modern if it came later. What is no date is for the legacy door to refuse. */
-const isModern = (version: string): boolean =>
+export const isModernVersion = (version: string): boolean =>
   version === MODERN_VERSION || (/^\d{4}-\d{2}-\d{2}$/.test(version) && version > MODERN_VERSION);
 
 /** The order of the checks is the order in which a client is told what is wrong. */

@@ -18,7 +18,7 @@ export interface ClientSide {
   readonly asked: ReadonlySet<Asked>;
 }
 
-export type Asked = 'elicitation' | 'elicitation.url' | 'sampling' | 'roots';
+export type Asked = 'elicitation.form' | 'elicitation.url' | 'sampling' | 'sampling.tools' | 'roots';
 
 /** What the child said of itself, as far as it matters later. */
 export interface ChildSide {
@@ -49,11 +49,13 @@ export function readClient(line: Buffer): ClientSide | undefined {
     [META.clientInfo, infoOf(params.clientInfo)],
     [META.capabilities, capabilitiesOf(given)],
   ];
-  const url = objectOf(objectOf(given.elicitation)?.url) !== undefined;
+  const { form, url } = objectOf(given.elicitation) ?? {};
   const may: readonly (readonly [Asked, boolean])[] = [
-    ['elicitation', given.elicitation !== undefined],
-    ['elicitation.url', url],
+    // MCP 2025-11-25, client/elicitation: who names no mode means forms.
+    ['elicitation.form', given.elicitation !== undefined && (form !== undefined || url === undefined)],
+    ['elicitation.url', url !== undefined],
     ['sampling', given.sampling !== undefined],
+    ['sampling.tools', objectOf(given.sampling)?.tools !== undefined],
     ['roots', given.roots !== undefined],
   ];
   return { version, envelope, asked: new Set(may.filter(([, yes]) => yes).map(([name]) => name)) };

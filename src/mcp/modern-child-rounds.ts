@@ -28,11 +28,22 @@ export const MULTI_ROUND: ReadonlySet<string> = new Set(['tools/call', 'prompts/
 export const MAX_ROUNDS = 20;
 const MAX_INPUTS = 32;
 
-const INPUT_METHODS: ReadonlyMap<string, Asked> = new Map([
-  ['elicitation/create', 'elicitation'],
-  ['sampling/createMessage', 'sampling'],
-  ['roots/list', 'roots'],
-]);
+/** What a client must have declared to be asked this; undefined for what no client can be asked. */
+function needOf(method: string, line: Buffer, params: Span | undefined): Asked | undefined {
+  const given = params === undefined ? Buffer.from('{}') : line.subarray(params.start, params.end);
+  switch (method) {
+    case 'elicitation/create':
+      return isUrlMode(given) ? 'elicitation.url' : 'elicitation.form';
+    case 'sampling/createMessage': {
+      const names = ['tools', 'toolChoice'];
+      return names.some((name) => valueAt(given, [name]) !== undefined) ? 'sampling.tools' : 'sampling';
+    }
+    case 'roots/list':
+      return 'roots';
+    default:
+      return undefined;
+  }
+}
 
 const unusable = (why: string): RpcError => ({
   code: -32603,
@@ -66,18 +77,15 @@ function readInput(line: Buffer, { key, value }: Entry, may: ReadonlySet<Asked>)
   if (typeof scanned === 'string') return unusable('one of them is no request');
   const { method: methodSpan, params } = scanned.members;
   const method = (methodSpan && textAt(line, methodSpan)) ?? '';
-  const capability = INPUT_METHODS.get(method);
-  if (capability === undefined) return unusable('one of them is of a kind that there is not');
-  const isUrl = method === 'elicitation/create' && isUrlMode(line, params);
-  if (!may.has(capability) || (isUrl && !may.has('elicitation.url')))
-    return unusable(`the client does not offer ${isUrl ? 'elicitation by URL' : capability}`);
+  const need = needOf(method, line, params);
+  if (need === undefined) return unusable('one of them is of a kind that there is not');
+  if (!may.has(need)) return unusable(`the client does not offer ${need}`);
   return { key: rawAt(line, key), method, params: params && rawAt(line, params) };
 }
 
-function isUrlMode(line: Buffer, params: Span | undefined): boolean {
-  if (params === undefined) return false;
-  const mode = valueAt(line.subarray(params.start, params.end), ['mode']);
-  return mode !== undefined && isTextAt(line.subarray(params.start, params.end), mode, 'url');
+function isUrlMode(params: Buffer): boolean {
+  const mode = valueAt(params, ['mode']);
+  return mode !== undefined && isTextAt(params, mode, 'url');
 }
 
 /**
@@ -89,9 +97,7 @@ export function requestOf({ method, params }: Input, id: RawJson): Buffer {
   if (params === undefined) return Buffer.from(`${head}}`, 'latin1');
   const bytes = Buffer.from(params, 'latin1');
   const needsId =
-    method === 'elicitation/create' &&
-    isUrlMode(bytes, { start: 0, end: bytes.length }) &&
-    valueAt(bytes, ['elicitationId']) === undefined;
+    method === 'elicitation/create' && isUrlMode(bytes) && valueAt(bytes, ['elicitationId']) === undefined;
   const given = needsId ? `{"elicitationId":${id},${params.slice(1)}` : params;
   return Buffer.from(`${head},"params":${given}}`, 'latin1');
 }

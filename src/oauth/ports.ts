@@ -2,8 +2,10 @@
  * What the authorization server needs from a store. Verbs are whole and atomic: a driver runs each in one
  * transaction, so no caller can stand between a check and the write that depends on it.
  */
+
 import { MINUTE } from '../base/clock.js';
 import type { ClientId, GrantId, Sha256, UserId } from '../base/ids.js';
+import type { Maybe } from '../base/maybe.js';
 import type { Client } from './clients.js';
 import type { Rotation } from './refresh-policy.js';
 
@@ -130,7 +132,8 @@ export interface OAuthStore {
     policy: RefreshPolicy,
   ): Promise<RotateOutcome>;
 
-  findAccessToken(hash: Sha256): Promise<TokenRecord | undefined>;
+  /** Asked with every MCP request. */
+  findAccessToken(hash: Sha256): Maybe<TokenRecord | undefined>;
   /** Revokes a token if it is this client's: an access token alone, a refresh token with its whole grant (RFC 7009 §2.1). */
   revokeToken(hash: Sha256, clientId: ClientId): Promise<RevokedToken | undefined>;
 

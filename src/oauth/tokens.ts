@@ -1,4 +1,5 @@
 /** Minting and exchanging: codes, access tokens, refresh tokens. Plaintext leaves here once; the store sees hashes. */
+
 import type { Clock } from '../base/clock.js';
 import {
   type Caller,
@@ -9,6 +10,7 @@ import {
   type Sha256,
   sha256,
 } from '../base/ids.js';
+import { after, type Maybe } from '../base/maybe.js';
 import type { Audit, AuditKind } from './audit.js';
 import type { AuthorizationRequest } from './authorization.js';
 import type { Client } from './clients.js';
@@ -231,11 +233,15 @@ export class Tokens {
   }
 
   /** Who an access token speaks for at `endpoint`, or why it does not. */
-  async authenticate(token: string, endpoint: string): Promise<Caller | RefusedBearer> {
-    const { store, now, resources } = this.#deps;
-    const record = token.startsWith(ACCESS_PREFIX) ? await store.findAccessToken(sha256(token)) : undefined;
-    const grant = record?.grant;
-    if (record === undefined || grant === undefined) return { fault: 'token_unknown', grant };
+  authenticate(token: string, endpoint: string): Maybe<Caller | RefusedBearer> {
+    if (!token.startsWith(ACCESS_PREFIX)) return { fault: 'token_unknown', grant: undefined };
+    return after(this.#deps.store.findAccessToken(sha256(token)), (record) => this.#judge(record, endpoint));
+  }
+
+  #judge(record: TokenRecord | undefined, endpoint: string): Caller | RefusedBearer {
+    const { now, resources } = this.#deps;
+    if (record === undefined) return { fault: 'token_unknown', grant: undefined };
+    const { grant } = record;
     if (record.expiresAt <= now()) return { fault: 'token_expired', grant };
     if (!coversResource(grant.resource, endpoint, resources))
       return { fault: 'token_of_another_resource', grant };

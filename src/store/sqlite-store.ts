@@ -121,7 +121,7 @@ export function openSqliteStore(path: string): SqliteStore {
     rotateRefreshToken: async (hash, hashes, now, policy) =>
       write((tx) => rotateRefreshToken(tx, hash, hashes, now, policy)),
 
-    findAccessToken: async (hash) => accessToken(hash),
+    findAccessToken: accessToken,
 
     revokeToken: async (hash, clientId) => write((tx) => revokeToken(tx, hash, clientId)),
 

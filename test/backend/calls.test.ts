@@ -21,19 +21,19 @@ function oneCall() {
 
 test('a call without progress is overdue after its time', () => {
   const { calls, key } = oneCall();
-  assert.deepEqual(calls.overdue(REQUEST_MS - 1), []);
-  assert.deepEqual(calls.overdue(REQUEST_MS), [{ key, atLast: false }]);
+  assert.deepEqual(calls.overdue(REQUEST_MS - 1, 1000), []);
+  assert.deepEqual(calls.overdue(REQUEST_MS, 1000), [{ key, atLast: false }]);
 });
 
 test('progress extends the time of a call, but not for ever', () => {
   const { calls, key, hear } = oneCall();
   const last = MAX_EXTENSION * REQUEST_MS;
   for (let now = 0; now < last; now += REQUEST_MS / 2) {
-    assert.deepEqual(calls.overdue(now), []);
+    assert.deepEqual(calls.overdue(now, 1000), []);
     assert.ok(hear(now));
   }
-  assert.deepEqual(calls.overdue(last - 1), []);
-  assert.deepEqual(calls.overdue(last), [{ key, atLast: true }]);
+  assert.deepEqual(calls.overdue(last - 1, 1000), []);
+  assert.deepEqual(calls.overdue(last, 1000), [{ key, atLast: true }]);
 });
 
 test('the newest call that streams is found without looking at all the others each time', () => {

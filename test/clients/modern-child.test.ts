@@ -155,7 +155,7 @@ for (const [kind, connectApp, notFound] of KINDS) {
       await using bridge = await start();
       await using app = await connectApp(bridge.url);
       assert.deepEqual([app.server, app.instructions], ['modern-fixture', 'modern']);
-      assert.ok((await app.listTools()).includes('pid'), 'a tool whose output is no object is still there');
+      assert.ok((await app.listTools()).includes('life'), 'a tool whose output is no object is still there');
       const meta = JSON.parse(await app.call('meta'));
       assert.equal(meta[META.version], '2026-07-28');
       assert.equal(meta[META.clientInfo].name, INFO.name);
@@ -220,9 +220,9 @@ for (const [kind, connectApp, notFound] of KINDS) {
       await using app = await connectApp(bridge.url);
       await app.setLevel('info');
       await app.subscribe('a:1');
-      const before = await app.call('pid');
+      const before = await app.call('life');
       await assert.rejects(app.call('die'), /exit code 3/);
-      assert.notEqual(await app.call('pid'), before);
+      assert.notEqual(await app.call('life'), before);
       assert.equal(JSON.parse(await app.call('meta'))[META.logLevel], 'info');
       const listens = () => app.call('received').then((text) => text.includes('resourceSubscriptions'));
       await until('the subscription', listens);
@@ -274,7 +274,7 @@ test('a question goes out on the stream of its own call, not on that of a newer 
 test('a session of a former broker goes on, and nobody asks for the era again', async () => {
   const first = await start();
   const client = await connect(first.url);
-  await client.call('tools/call', { name: 'pid' });
+  await client.call('tools/call', { name: 'life' });
   await first[Symbol.asyncDispose]();
   await using bridge = await start({ store: first.store });
   const headers = { ...client.headers, 'Content-Type': 'application/json' };

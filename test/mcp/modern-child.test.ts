@@ -471,6 +471,12 @@ describe('a call that needs input', () => {
       { elicitation: { form: {} } },
       { a: { method: 'elicitation/create', params: { mode: 'url', url: 'https://a.example' } } },
     ],
+    ['the client offers pages only', { elicitation: { url: {} } }, { a: form }],
+    [
+      'the client does not know tools in sampling',
+      ALL,
+      { a: { method: 'sampling/createMessage', params: { messages: [], tools: [] } } },
+    ],
     ['there is no such question', ALL, { a: { method: 'tools/list' } }],
     ['it is no request', ALL, { a: 5 }],
     ['there are too many', ALL, Object.fromEntries(Array.from({ length: 33 }, (_, i) => [`${i}`, form]))],
@@ -568,6 +574,17 @@ describe('a call that needs input', () => {
       'elicitation/create',
     );
     assert.equal(talk.child({ id: 3, result: required({ a: form }) }).toClient[0].error.code, -32603);
+  });
+
+  test('ends with an error when the answers are too long to be kept', () => {
+    const talk = greeted(ALL, DISCOVERED, 300);
+    talk.client(call);
+    const { toClient } = talk.child({ id: 2, result: required({ a: form, b: form }) });
+    const result = { action: 'accept', content: { it: 'x'.repeat(1000) } };
+    const { toChild, toClient: told } = talk.client({ id: toClient[0].id, result });
+    assert.deepEqual(toChild, []);
+    assert.equal(told.at(-1).error.code, -32603);
+    assert.equal(talk.state.book.held, 0);
   });
 
   test('keeps its progress', () => {
@@ -709,6 +726,24 @@ describe('subscriptions', () => {
     assert.equal(acknowledge(talk, again).toClient[0].id, 6);
   });
 
+  test('that were granted before stay when asking for them again is given up', () => {
+    const talk = greeted(ALL, NO_LISTS);
+    acknowledge(talk, talk.client(subscribe(5, 'a:1')).toChild[0]);
+    talk.client(subscribe(6, 'a:2'));
+    talk.client(subscribe(7, 'a:1'));
+    const { toChild } = talk.client({ method: 'notifications/cancelled', params: { requestId: 7 } });
+    assert.deepEqual(toChild[0].params.notifications.resourceSubscriptions, ['a:1', 'a:2']);
+  });
+
+  test('that were there before the lists are joined by them', () => {
+    const talk = greeted();
+    acknowledge(talk, talk.client(subscribe(5, 'a:1')).toChild[0]);
+    assert.deepEqual(talk.client(INITIALIZED).toChild[0].params.notifications, {
+      toolsListChanged: true,
+      resourceSubscriptions: ['a:1'],
+    });
+  });
+
   test('that the child ends are opened again, but not for ever', () => {
     const talk = greeted(ALL, NO_LISTS);
     let [listen] = talk.client(subscribe(5, 'a:1')).toChild;
@@ -725,11 +760,13 @@ describe('subscriptions', () => {
     assert.deepEqual(talk.child({ id: listen.id, result: {} }).raw, { toChild: [], toClient: [] });
   });
 
-  test('are a thousand at most', () => {
+  test('are a thousand at most, of a bounded length', () => {
     const talk = greeted();
     talk.client(INITIALIZED);
     for (let i = 0; i < 1000; i += 1) talk.client(subscribe(i + 10, `a:${i}`));
     assert.equal(talk.client(subscribe(5000, 'a:x')).toClient[0].error.code, -32603);
+    const long = greeted().client(subscribe(5, `a:${'x'.repeat(2048)}`));
+    assert.equal(long.toClient[0].error.code, -32603);
   });
 
   test('are not asked for by the names of the new era', () => {

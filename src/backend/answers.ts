@@ -1,0 +1,21 @@
+/** Answers that the bridge asks for itself, and those that it gives on behalf of a child. */
+import { type RawJson, readMessage, splice } from '../mcp/message.js';
+import type { Exchange } from './calls.js';
+
+/** What is asked by us is heard by nobody else. */
+export const silent = (heard: (answer: Buffer | undefined) => void = () => undefined): Exchange => ({
+  streams: false,
+  kind: 'ours',
+  send: () => undefined,
+  end: (answer) => void heard(answer),
+});
+
+export function underId(id: RawJson, answer: Buffer): Buffer {
+  const message = readMessage(answer);
+  return message.kind === 'response' ? splice(answer, [{ at: message.id, raw: id }]) : answer;
+}
+
+export function isResult(answer: Buffer): boolean {
+  const message = readMessage(answer);
+  return message.kind === 'response' && message.result !== undefined;
+}

@@ -1,0 +1,81 @@
+/**
+ * Requests of modern clients (MCP 2026-07-28): each goes to a child of its server that speaks for its grant, its
+ * capabilities and its client, by the way that the era of the server asks for. Which request is modern is decided at the
+ * door; what is said on the way, by `modern-bridge.ts` and `modern-relay.ts`.
+ */
+import type { Caller, GrantId } from '../base/ids.js';
+import type { Log } from '../base/log.js';
+import { after } from '../base/maybe.js';
+import type { Header, ModernRequest } from '../mcp/envelope.js';
+import { rawAt } from '../mcp/message.js';
+import { errorAnswer } from '../mcp/protocol.js';
+import type { Exchange } from './calls.js';
+import { ModernBridge } from './modern-bridge.js';
+import { ModernRelay } from './modern-relay.js';
+import type { Sessions } from './sessions.js';
+
+/** A modern request, and on whose behalf it is made of what. */
+export interface Asked {
+  readonly caller: Caller;
+  readonly server: string;
+  readonly request: ModernRequest;
+  /** The parameters of a tool may be repeated in headers. */
+  readonly header: Header;
+}
+
+/** Answers; what is returned is for a client that goes away before the answer. */
+export interface ModernWay {
+  request(asked: Asked, exchange: Exchange): () => void;
+}
+
+export interface ModernOptions {
+  readonly sessions: Sessions;
+  readonly log: Log;
+}
+
+const MAX_NOTED = 1000;
+
+export class Modern implements ModernWay {
+  readonly #options: ModernOptions;
+  readonly #bridge: ModernBridge;
+  readonly #relay: ModernRelay;
+  /** Whose version header is not what their requests say: once is enough for the log. */
+  readonly #noted = new Set<GrantId>();
+
+  constructor(options: ModernOptions) {
+    this.#options = options;
+    this.#bridge = new ModernBridge(options);
+    this.#relay = new ModernRelay(options);
+  }
+
+  request(asked: Asked, exchange: Exchange): () => void {
+    if (asked.request.tolerated) this.#note(asked);
+    let leave: (() => void) | 'gone' | undefined;
+    void after(this.#options.sessions.eraOf(asked.caller, asked.server), (era) => {
+      if (leave === 'gone') return;
+      if (typeof era === 'string') {
+        leave = (era === 'modern' ? this.#relay : this.#bridge).request(asked, exchange);
+        return;
+      }
+      const { bytes, id } = asked.request.message;
+      void exchange.end(errorAnswer(rawAt(bytes, id), era), era.data?.retryAfterSeconds);
+    });
+    return () => {
+      const left = leave;
+      leave = 'gone';
+      if (typeof left === 'function') left();
+    };
+  }
+
+  #note({ caller: { grantId }, request, header }: Asked): void {
+    if (this.#noted.has(grantId) || this.#noted.size >= MAX_NOTED) return;
+    this.#noted.add(grantId);
+    const { clientInfo = null, version } = request.envelope;
+    this.#options.log.info('client.version-header', {
+      grant: grantId,
+      client: clientInfo,
+      header: header('mcp-protocol-version') ?? null,
+      body: version,
+    });
+  }
+}

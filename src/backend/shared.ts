@@ -1,0 +1,35 @@
+/**
+ * What a session is that no client knows of: modern clients have none (MCP 2026-07-28, basic: statelessness), and what
+ * they ask goes to a child that requests with the same words to say about their client share.
+ */
+import { MINUTE } from '../base/clock.js';
+import type { NotificationMessage, RequestMessage } from '../mcp/message.js';
+import type { Drain, Exchange } from './calls.js';
+
+export interface Shared {
+  /** What each of its children is told first: of a legacy server `initialize`, of a modern one nothing. */
+  readonly greeting: RequestMessage | 'none';
+  readonly ear: Ear;
+}
+
+/** Hears what a child says to nobody in particular: neither an answer nor the progress of a call. */
+export interface Ear {
+  /** Whether somebody waits for what a child may say: then the session stays in memory. */
+  readonly isHeard: boolean;
+  /** A child has answered `initialize`. */
+  greeted(answer: Buffer): void;
+  /**
+   * A question, under an id of ours: `Session.answer` brings the answer to the child that asked. `calls` are those that
+   * this child has to answer, from the oldest on.
+   */
+  ask(question: RequestMessage, calls: readonly Exchange[]): Drain;
+  /** Also `notifications/cancelled`, by which a child takes a question back. */
+  note(notification: NotificationMessage, calls: readonly Exchange[]): Drain;
+  /** The broker is about to stop: who listens may go on listening at the next one. */
+  hangUp(): void;
+  /** The session is no more. */
+  closed(): void;
+}
+
+/** How long a child may wait for its question; the call that it is about is over before. */
+export const QUESTION_MS = 15 * MINUTE;
