@@ -101,7 +101,7 @@ export class Session {
     this.#seenAt = record?.seenAt ?? host.now();
     this.#workedAt = host.now();
     this.#dialogue = new Dialogue({
-      write: (life, line) => this.#write(life, line),
+      write: (life, line) => this.write(life, line),
       withdraw: (life, key) => this.#children.withdraw(life, key),
       serving: () => this.#children.serving,
       now: host.now,
@@ -206,7 +206,7 @@ export class Session {
     }
     const watched = this.#watch(message, exchange, life, wakes ? now : undefined);
     const { key, line } = this.#dialogue.call(message, watched, life);
-    if (this.#write(life, line, key) === 'clogged') this.#dialogue.refuse(key, failures.childNotReading);
+    if (this.write(life, line, key) === 'clogged') this.#dialogue.refuse(key, failures.childNotReading);
     return () => this.#dialogue.giveUp(key, 'the client disconnected');
   }
 
@@ -227,17 +227,22 @@ export class Session {
   /** What its child answered to the greeting of a shared session; one is started if none has been asked yet. */
   greeting(): Promise<Buffer | RpcError> {
     if (this.#greetingAnswer !== undefined) return Promise.resolve(this.#greetingAnswer);
-    this.#seenAt = this.#workedAt = this.#host.now();
-    const life = this.#children.need();
+    const life = this.need();
     if (typeof life !== 'number') return Promise.resolve(life);
     return new Promise((resolve) => this.#curious.push(resolve));
+  }
+
+  /** A child for what is no call, started if there is none. */
+  need(): Life | RpcError {
+    this.#seenAt = this.#workedAt = this.#host.now();
+    return this.#children.need();
   }
 
   /** Changes what each child is told, for a shared session: no child is started for it. */
   wish(change: (wishes: SessionWishes) => SessionWishes): void {
     this.#wishes = change(this.#wishes);
     const { serving } = this.#children;
-    if (serving !== undefined) this.#tell(serving, (line) => this.#write(serving, line));
+    if (serving !== undefined) this.#tell(serving, (line) => this.write(serving, line));
   }
 
   /** Opens the standing stream; what is returned is for the client that leaves it. */
@@ -280,7 +285,7 @@ export class Session {
   /** A new child is told what this conversation has settled. */
   async #greet(life: Life, child: Link): Promise<RpcError | undefined> {
     const greeting = this.#shared?.greeting;
-    if (greeting === 'none') return undefined;
+    if (greeting === 'none') return void this.#shared?.ear.started?.(life, (line) => child.write(line));
     const initialize = this.#handshake?.initialize ?? this.#opening?.initialize ?? greeting;
     if (initialize === undefined) return failures.sessionClosed;
     const answer = await new Promise<Buffer | undefined>((end) => {
@@ -373,7 +378,7 @@ export class Session {
         this.#told.set(life, wish(this.#told.get(life) ?? NO_WISHES));
         // Its child may have been replaced while it was asked.
         const { serving } = this.#children;
-        if (serving !== undefined) this.#tell(serving, (line) => this.#write(serving, line));
+        if (serving !== undefined) this.#tell(serving, (line) => this.write(serving, line));
         return this.#host
           .changed(this, this.#wishes)
           .catch((error: unknown) => log.error('session.not-saved', { error: describeError(error) }))
@@ -388,7 +393,7 @@ export class Session {
     this.#children.release();
   }
 
-  #write(life: Life, line: Buffer, key?: number): 'clogged' | undefined {
+  write(life: Life, line: Buffer, key?: number): 'clogged' | undefined {
     this.#host.observer.bytes('to_child', line.length);
     return this.#children.write(life, line, key);
   }

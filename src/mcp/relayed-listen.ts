@@ -61,7 +61,10 @@ export function step(listen: Listen, { is, as }: ListenEvent): ListenStep {
     case 'ended': {
       // A child on its way out, when the next one has been asked already.
       if (as === heard && opening !== undefined) return quietly({ ...listen, heard: undefined });
-      const closing = quietly({ ...listen, heard: undefined, opening: undefined }, as === heard ? undefined : heard);
+      const closing = quietly(
+        { ...listen, heard: undefined, opening: undefined },
+        as === heard ? undefined : heard,
+      );
       return { ...closing, passes: true, isOver: true };
     }
     case 'lost': {

@@ -3,14 +3,29 @@
  * other byte stays as it came.
  */
 
-import { type Edit, type ResponseMessage, rawAt, valueAt } from './message.js';
-import type { ModernMethod } from './methods.js';
+import {
+  type Edit,
+  type RawJson,
+  type ResponseMessage,
+  rawAt,
+  readMessage,
+  splice,
+  valueAt,
+} from './message.js';
+import { MODERN_METHODS } from './methods.js';
 import { MODERN_VERSIONS } from './protocol.js';
 import { elementsOf, isArrayAt, isObjectAt, isTextAt, membersOf, type Span, textAt } from './scan.js';
 
-/** The edits of an answer. Its id is not among them. */
-export function relayedEdits({ cacheable }: ModernMethod, { bytes, result }: ResponseMessage): Edit[] {
-  if (cacheable === undefined || result === undefined || !isObjectAt(bytes, result.start)) return [];
+/** The answer of a server to a request of `method`. */
+export function relayed(method: string, answer: Buffer): Buffer {
+  if (MODERN_METHODS.get(method)?.cacheable !== true) return answer;
+  const message = readMessage(answer);
+  const edits = message.kind === 'response' ? resultEdits(message) : [];
+  return edits.length === 0 ? answer : splice(answer, edits);
+}
+
+function resultEdits({ bytes, result }: ResponseMessage): Edit[] {
+  if (result === undefined || !isObjectAt(bytes, result.start)) return [];
   const scanned = membersOf(bytes, result.start, ['cacheScope', 'supportedVersions']);
   if (typeof scanned === 'string') return [];
   const { cacheScope, supportedVersions } = scanned.members;
@@ -37,10 +52,18 @@ function ourVersions(bytes: Buffer, at: Span): Edit[] {
   return [{ at, raw: `[${ours.map((version) => rawAt(bytes, version)).join(',')}]` }];
 }
 
-/** What was kept is stale at once (MCP 2026-07-28, server/utilities/caching: TTL): its server may have changed since. */
-export function staleEdits({ bytes }: ResponseMessage): Edit[] {
-  const at = valueAt(bytes, ['result', 'ttlMs']);
-  return at === undefined ? [] : [{ at, raw: '0' }];
+/**
+ * An answer that was kept, to who asks now. It is stale at once (MCP 2026-07-28, server/utilities/caching: TTL): its
+ * server may have changed since.
+ */
+export function keptFor(id: RawJson, answer: Buffer): Buffer {
+  const message = readMessage(answer);
+  if (message.kind !== 'response') return answer;
+  const ttlMs = valueAt(answer, ['result', 'ttlMs']);
+  return splice(answer, [
+    { at: message.id, raw: id },
+    ...(ttlMs === undefined ? [] : [{ at: ttlMs, raw: '0' }]),
+  ]);
 }
 
 const MAX_VERSIONS = 1000;

@@ -1,0 +1,158 @@
+/**
+ * What the modern children of one grant say beside their answers, and who hears it: changes, the clients that subscribed
+ * to them; log messages, the request that asked for them. A child that is new is asked what it is, for those who ask the
+ * same while there is none.
+ */
+import type { Envelope, ModernRequest } from '../mcp/envelope.js';
+import { levelOf, wants } from '../mcp/log-levels.js';
+import {
+  type NotificationMessage,
+  type RequestMessage,
+  type ResponseMessage,
+  rawAt,
+  readMessage,
+  toRaw,
+} from '../mcp/message.js';
+import { discoverRequest } from '../mcp/modern-child-requests.js';
+import { ERRORS, errorAnswer, META, type RpcError } from '../mcp/protocol.js';
+import { relayed } from '../mcp/relayed-results.js';
+import { isResult, refuse } from './answers.js';
+import type { Drain, Exchange, Heard } from './calls.js';
+import { judge } from './eras.js';
+import * as failures from './failures.js';
+import { Listens } from './listens.js';
+import type { Life } from './lives.js';
+import { RelayedCall } from './relayed-call.js';
+import type { Session, SessionHost } from './session.js';
+import type { Ear } from './shared.js';
+
+const DISCOVER = '"fjmcp-discover"';
+const TAKEN: Heard = { settled: false, drain: undefined };
+
+export class RelayEar implements Ear {
+  readonly #onClosed: () => void;
+  readonly #listens = new Listens({
+    write: (life, line) => this.#session?.write(life, line),
+    onEnd: (outcome) => this.#host?.observer.called(this.#session?.server ?? '', outcome),
+  });
+  #session: Session | undefined;
+  #host: SessionHost | undefined;
+  /** What the newest request said of its client. */
+  #envelope: Envelope | undefined;
+
+  constructor(onClosed: () => void) {
+    this.#onClosed = onClosed;
+  }
+
+  /** Its session is made after it: first there is the host, then the session. */
+  at(host: SessionHost): this {
+    this.#host = host;
+    return this;
+  }
+
+  attach(session: Session): this {
+    this.#session = session;
+    return this;
+  }
+
+  /** A client asks for something that is a call. What is returned is for a client that goes away. */
+  call({ message, envelope }: ModernRequest, exchange: Exchange): () => void {
+    this.#envelope = envelope;
+    return this.#session?.request(message, exchange) ?? refuse(message, exchange, failures.sessionClosed);
+  }
+
+  /** A client subscribes. */
+  listen({ message, envelope }: ModernRequest, exchange: Exchange): () => void {
+    this.#envelope = envelope;
+    const life = this.#session?.need() ?? failures.sessionClosed;
+    return typeof life === 'number'
+      ? this.#listens.open(message, exchange, life)
+      : refuse(message, exchange, life);
+  }
+
+  /** What the server said it is to a client that said the same of itself, when there is no child to say it now. */
+  known(envelope: Envelope): Buffer | undefined {
+    const question = questionOf(envelope);
+    if (this.#session === undefined || this.#session.state === 'live' || question === undefined)
+      return undefined;
+    return this.#host?.knownAnswer(this.#session, question);
+  }
+
+  /** A child's answer to `server/discover`. What does not know that is no modern server (any more). */
+  discovered(envelope: Envelope, answer: Buffer): void {
+    const question = questionOf(envelope);
+    const era = judge(answer)?.era;
+    if (this.#session === undefined || question === undefined) return;
+    if (era === 'modern')
+      return isResult(answer) ? this.#host?.greeted(this.#session, question, answer) : undefined;
+    this.#host?.greetingFailed(this.#session, question);
+    this.#session.close(failures.eraChanged);
+  }
+
+  get isHeard(): boolean {
+    return this.#listens.size > 0;
+  }
+
+  started(life: Life, write: (line: Buffer) => void): void {
+    if (this.#envelope !== undefined) write(discoverLine(this.#envelope));
+    this.#listens.greet(life, write);
+  }
+
+  first(message: ResponseMessage | NotificationMessage): Heard | undefined {
+    if (message.kind === 'notification') return this.#listens.note(message);
+    if (rawAt(message.bytes, message.id) !== DISCOVER)
+      return this.#listens.answer(message) ? TAKEN : undefined;
+    if (this.#envelope !== undefined)
+      this.discovered(this.#envelope, relayed('server/discover', message.bytes));
+    return TAKEN;
+  }
+
+  /** MCP 2026-07-28, basic/transports/stdio: a server writes no requests. */
+  ask({ bytes, id }: RequestMessage): Drain {
+    const refusal = readMessage(errorAnswer(rawAt(bytes, id), ERRORS.unknownMethod));
+    if (refusal.kind === 'response') this.#session?.answer(refusal);
+    return undefined;
+  }
+
+  /**
+   * MCP 2026-07-28, server/utilities/logging: a message leaves on the stream of the request that asked for it. On stdio
+   * nothing says which that is: of those that asked for its level, it is taken for the newest. What nobody asked for is
+   * not heard.
+   */
+  note(message: NotificationMessage, calls: readonly Exchange[]): Drain {
+    if (message.method !== 'notifications/message') return undefined;
+    const level = levelOf(message);
+    const asked = calls.findLast((call) => call instanceof RelayedCall && wants(call.logLevel, level));
+    return asked?.streams === true ? asked.send(message.bytes) : undefined;
+  }
+
+  lost(life: Life, error: RpcError): void {
+    this.#listens.lose(life, error);
+  }
+
+  /** What it is told is told to children with a handshake. */
+  greeted(): void {}
+
+  hangUp(): void {
+    this.#listens.close(failures.stopping);
+  }
+
+  closed(): void {
+    this.#listens.close(failures.sessionClosed);
+    this.#onClosed();
+  }
+}
+
+/** By which answers are found again: who asks, whatever else it says. */
+function questionOf(envelope: Envelope): RequestMessage | undefined {
+  const line = discoverLine(envelope);
+  const message = readMessage(line.subarray(0, line.length - 1));
+  return message.kind === 'request' ? message : undefined;
+}
+
+const discoverLine = ({ version, clientInfo, capabilities }: Envelope): Buffer =>
+  discoverRequest(DISCOVER, [
+    [META.version, toRaw(version)],
+    ...(clientInfo === undefined ? [] : [[META.clientInfo, clientInfo] as const]),
+    [META.capabilities, capabilities],
+  ]);
