@@ -196,7 +196,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
       log,
     });
     const { maxMessageBytes } = limits;
-    const modern = new Modern({ sessions, log });
+    const modern = new Modern({ sessions, now, log });
     const endpoint = mcpEndpoint({ authenticate, sessions, modern, servers: names, maxMessageBytes, random });
     const gate = mcpGate({ publicUrl, origins, endpoint, count, random, log });
     const app = createApp({

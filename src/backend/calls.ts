@@ -19,6 +19,14 @@ import type { CallOutcome } from './observer.js';
 /** Settles when a client has read enough that more may be sent to it; undefined when it can take more now. */
 export type Drain = Promise<void> | undefined;
 
+/** When all of them are. */
+export function together(drains: readonly Drain[]): Drain {
+  const [first, ...more] = drains.filter((drain) => drain !== undefined);
+  return first === undefined || more.length === 0
+    ? first
+    : Promise.all([first, ...more]).then(() => undefined);
+}
+
 /** What came of a line of a child. */
 export interface Heard {
   /** Whether it was the answer to a call in flight: what a child says unasked is bounded. */
@@ -34,6 +42,8 @@ export interface Exchange {
   readonly kind?: 'ours' | 'ping';
   /** While the child waits for the client, and not the client for the child, its time does not run out. */
   readonly waitsForClient?: boolean;
+  /** Whose place it takes, to notice what passes. */
+  readonly standsFor?: Exchange;
   send(message: Buffer): Drain;
   /** The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again. */
   end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain;
@@ -112,7 +122,7 @@ export class Calls {
     return this.#calls
       .entries()
       .filter(([, call]) => call.life === life)
-      .map(([, { exchange }]) => exchange);
+      .map(([, { exchange }]) => exchange.standsFor ?? exchange);
   }
 
   /** `late` when nobody waits for this answer from this child (any more). */
@@ -161,7 +171,7 @@ export class Calls {
   overdue(now: number, requestMs: number): { readonly key: number; readonly atLast: boolean }[] {
     const overdue = this.#calls.entries().filter(([, { deadline }]) => deadline <= now);
     for (const [, call] of overdue) {
-      if (call.exchange.waitsForClient !== true) continue;
+      if ((call.exchange.standsFor ?? call.exchange).waitsForClient !== true) continue;
       call.deadline = now + requestMs;
       call.lastDeadline = now + requestMs * MAX_EXTENSION;
     }

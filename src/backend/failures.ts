@@ -81,6 +81,15 @@ export const stopping = failure(
 
 export const brokenBridge = failure('internal', 'Internal error');
 
+/** To a child that asks out of itself, which nobody can be asked any more. */
+export const noCallToAsk: RpcError = { code: -32603, message: 'No request is under way that this is about' };
+/** Subscriptions of one user. */
+export const tooManyListeners = failureFor(
+  60,
+  'too-many-subscriptions',
+  'Too many subscriptions of this user are open.',
+);
+
 /** To a child whose question nobody hears, or nobody answered. */
 export const clientSilent: RpcError = { code: -32603, message: 'The client did not answer in time' };
 export const refuseChild = (id: RawJson): Buffer =>

@@ -104,7 +104,7 @@ function keyOf(userId: UserId, server: string, { bytes }: Words): string {
   return `${userId} ${server} ${createHash('sha256').update(bytes).digest('base64')}`;
 }
 
-function asRequest(bytes: Buffer): RequestMessage | undefined {
+export function asRequest(bytes: Buffer): RequestMessage | undefined {
   const message = readMessage(bytes);
   return message.kind === 'request' ? message : undefined;
 }

@@ -1,14 +1,185 @@
-/** For modern clients on legacy servers. Not there yet. */
+/**
+ * Modern requests for a legacy server: what it is asked loses what its era does not know, and what it says gains what the
+ * other demands. Its children are initialized by the broker, with what the requests say of their client. To whom a child
+ * speaks, `modern-lane.ts` knows; when a request may go to one, `modern-client.ts`.
+ */
+import { MINUTE } from '../base/clock.js';
+import { ExpiringMap } from '../base/expiring-map.js';
+import { sha256, type UserId } from '../base/ids.js';
+import { after, type Maybe } from '../base/maybe.js';
+import { discoverResult, type Greeting, readGreeting } from '../mcp/legacy-to-modern.js';
 import { rawAt } from '../mcp/message.js';
-import { ERRORS, errorAnswer } from '../mcp/protocol.js';
+import { initializeFor, initializeParams } from '../mcp/modern-to-legacy.js';
+import { checkParamHeaders } from '../mcp/param-headers.js';
+import { ERRORS, errorAnswer, type RpcError, rawAnswer } from '../mcp/protocol.js';
+import { granted, readFilter } from '../mcp/subscriptions.js';
 import type { Exchange } from './calls.js';
+import * as failures from './failures.js';
+import { Leaving } from './leaving.js';
 import type { Asked, ModernOptions, ModernWay } from './modern.js';
+import { ModernClient } from './modern-client.js';
+import { ModernExchange } from './modern-exchange.js';
+import type { Lane } from './modern-lane.js';
+
+const BROKER = { id: '"fjmcp-broker"', clientInfo: '{"name":"fjmcp-broker","version":"1"}' };
+/** An upgraded server is noticed at the next start of one of its children, and this late at the latest. */
+const KNOWN_FOR_MS = 60 * MINUTE;
+const MAX_KNOWN = 1000;
+const MAX_KNOWN_BYTES = 64 * 1024;
+/** Each is a connection that is kept open. */
+const MAX_LISTENERS_PER_USER = 100;
 
 export class ModernBridge implements ModernWay {
-  constructor(_options: ModernOptions) {}
+  readonly #options: ModernOptions;
+  readonly #clients = new Map<string, ModernClient>();
+  /** How servers greet, by user: a server may greet each by name. A probe then costs no process. */
+  readonly #greetings: ExpiringMap<string, Greeting>;
+  /** Servers that asked something when nobody could tell which request it was about. */
+  readonly #interactive = new Set<string>();
+  readonly #listening = new Map<UserId, number>();
 
-  request({ request: { message } }: Asked, exchange: Exchange): () => void {
-    void exchange.end(errorAnswer(rawAt(message.bytes, message.id), ERRORS.unknownMethod));
+  constructor(options: ModernOptions) {
+    this.#options = options;
+    this.#greetings = new ExpiringMap({ now: options.now, ttlMs: KNOWN_FOR_MS, capacity: MAX_KNOWN });
+  }
+
+  request(asked: Asked, exchange: Exchange): () => void {
+    const { message, about } = asked.request;
+    if (about.extension !== undefined) return refuse(asked, exchange, ERRORS.unknownMethod);
+    switch (message.method) {
+      case 'server/discover':
+        return this.#discover(asked, exchange);
+      case 'subscriptions/listen':
+        return this.#listen(asked, exchange);
+      default:
+        return this.#call(asked, exchange);
+    }
+  }
+
+  #discover(asked: Asked, exchange: Exchange): () => void {
+    const { bytes, id } = asked.request.message;
+    void after(this.#greetingFor(asked), (greeting) => {
+      if ('code' in greeting) refuse(asked, exchange, greeting);
+      else void exchange.end(rawAnswer(rawAt(bytes, id), discoverResult(greeting, 0)));
+    });
     return () => undefined;
   }
+
+  #call(asked: Asked, exchange: Exchange): () => void {
+    const leaving = new Leaving();
+    const client = this.#clientOf(asked);
+    void after(this.#headerFault(asked, client), (fault) => {
+      if (leaving.isGone) return;
+      if (fault !== undefined) return void refuse(asked, exchange, fault);
+      const start = (lane: Lane) => leaving.means(this.#carry(asked, exchange, client, lane));
+      if (asked.request.about.mayAsk !== true) return start(client.first);
+      const callOff = client.whenAlone(start, (error) => refuse(asked, exchange, error));
+      if (callOff !== undefined) leaving.means(callOff);
+    });
+    return leaving.go;
+  }
+
+  #carry({ request }: Asked, exchange: Exchange, client: ModernClient, lane: Lane): () => void {
+    const { message } = request;
+    const heard =
+      message.method === 'tools/list'
+        ? (answer: Buffer) => client.toolHeaders.overhear(message, answer)
+        : undefined;
+    return lane.carry(new ModernExchange(request, exchange, lane, heard));
+  }
+
+  #listen(asked: Asked, exchange: Exchange): () => void {
+    const filter = readFilter(asked.request);
+    if ('fault' in filter) return refuse(asked, exchange, filter.fault);
+    const { userId } = asked.caller;
+    const open = this.#listening.get(userId) ?? 0;
+    if (open >= MAX_LISTENERS_PER_USER) return refuse(asked, exchange, failures.tooManyListeners);
+    const leaving = new Leaving();
+    void after(this.#greetingFor(asked), (greeting) => {
+      if (leaving.isGone) return;
+      if ('code' in greeting) return void refuse(asked, exchange, greeting);
+      const { bytes, id } = asked.request.message;
+      const { serverInfo, capabilities } = greeting;
+      const client = this.#clientOf(asked);
+      this.#count(userId, 1);
+      const over = () => {
+        this.#count(userId, -1);
+        client.watch();
+      };
+      const granting = granted(filter, capabilities);
+      leaving.means(
+        client.listeners.add({ id: rawAt(bytes, id), filter: granting, exchange, serverInfo, over }),
+      );
+      if (granting.resourceSubscriptions.length === 0) client.first;
+      else void client.first.session?.greeting();
+      client.watch();
+    });
+    return leaving.go;
+  }
+
+  #count(userId: UserId, by: 1 | -1): void {
+    const open = (this.#listening.get(userId) ?? 0) + by;
+    if (open > 0) this.#listening.set(userId, open);
+    else this.#listening.delete(userId);
+  }
+
+  #headerFault({ request, header }: Asked, client: ModernClient): Maybe<RpcError | undefined> {
+    if (request.message.method !== 'tools/call' || request.name === undefined) return undefined;
+    return after(client.toolHeaders.of(request.name), (expected) =>
+      checkParamHeaders(expected, request, header),
+    );
+  }
+
+  #greetingFor(asked: Asked): Maybe<Greeting | RpcError> {
+    const known = this.#greetings.get(nameOf(asked));
+    if (known !== undefined) return known;
+    const { session } = this.#clientOf(asked).first;
+    if (session === undefined) return failures.sessionClosed;
+    return session
+      .greeting()
+      .then((answer) => ('code' in answer ? answer : (readGreeting(answer) ?? failures.handshakeRefused)));
+  }
+
+  #clientOf(asked: Asked): ModernClient {
+    const { caller, server, request } = asked;
+    const { sessions } = this.#options;
+    const key = sha256(initializeParams(request.envelope, BROKER));
+    const name = `${caller.grantId} ${server} ${key}`;
+    const known = this.#clients.get(name);
+    if (known !== undefined) return known;
+    const client: ModernClient = new ModernClient({
+      sessions,
+      caller,
+      server,
+      key,
+      initialize: initializeFor(request.envelope, BROKER),
+      isInteractive: () => this.#interactive.has(server),
+      puzzled: () => this.#puzzled(server),
+      greeted: (answer) => this.#greeted(nameOf(asked), answer),
+      closed: () => void (this.#clients.get(name) === client && this.#clients.delete(name)),
+    });
+    this.#clients.set(name, client);
+    return client;
+  }
+
+  #greeted(name: string, answer: Buffer): void {
+    const greeting = answer.length > MAX_KNOWN_BYTES ? undefined : readGreeting(answer);
+    if (greeting === undefined) this.#greetings.delete(name);
+    else this.#greetings.set(name, greeting);
+  }
+
+  #puzzled(server: string): void {
+    if (this.#interactive.has(server)) return;
+    this.#interactive.add(server);
+    this.#options.log.info('server.interactive', { server });
+  }
+}
+
+const nameOf = ({ caller: { userId }, server }: Pick<Asked, 'caller' | 'server'>): string =>
+  `${userId} ${server}`;
+
+function refuse({ request: { message } }: Asked, exchange: Exchange, error: RpcError): () => void {
+  const { bytes, id } = message;
+  void exchange.end(errorAnswer(rawAt(bytes, id), error), error.data?.retryAfterSeconds);
+  return () => undefined;
 }

@@ -3,7 +3,7 @@
  * state of that translation, and says again to whoever asks how fast the other side reads.
  */
 import { fromChild, fromClient, type ModernChild, newModernChild } from '../mcp/modern-child.js';
-import type { Drain, Heard } from './calls.js';
+import { type Heard, together } from './calls.js';
 import type { Link, LinkEvents } from './children.js';
 
 export class ModernLink implements Link {
@@ -42,7 +42,7 @@ export class ModernLink implements Link {
     const call = about === undefined ? undefined : Number(about);
     const [first, ...more] = toClient.map((message) => this.#hear(message, call));
     if (first === undefined) return { settled: false, drain: undefined };
-    return more.length === 0 ? first : together([first, ...more]);
+    return more.length === 0 ? first : asOne([first, ...more]);
   }
 
   stop(why: string): Promise<unknown> {
@@ -58,8 +58,9 @@ export class ModernLink implements Link {
   }
 }
 
-function together(heard: readonly Heard[]): Heard {
-  const drains = heard.map(({ drain }) => drain).filter((drain) => drain !== undefined);
-  const drain: Drain = drains.length === 0 ? undefined : Promise.all(drains).then(() => undefined);
-  return { settled: heard.some(({ settled }) => settled), drain };
+function asOne(heard: readonly Heard[]): Heard {
+  return {
+    settled: heard.some(({ settled }) => settled),
+    drain: together(heard.map(({ drain }) => drain)),
+  };
 }

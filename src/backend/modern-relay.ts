@@ -35,6 +35,10 @@ export class ModernRelay implements ModernWay {
       case 'subscriptions/listen':
         if (message.bytes.length > MAX_LISTEN_BYTES) return refuse(message, exchange, TOO_LONG);
         return ear.listen(request, exchange);
+      case 'tools/call':
+        return this.#callTool(asked, exchange, ear);
+      case 'tools/list':
+        return ear.call(request, new RelayedCall(exchange, request, (answer) => ear.tools.overhear(message, answer)));
       default:
         return ear.call(request, new RelayedCall(exchange, request));
     }
@@ -57,10 +61,7 @@ function discover({ request }: Asked, exchange: Exchange, ear: RelayEar): () => 
   const { message, envelope } = request;
   const known = ear.known(envelope);
   if (known === undefined) {
-    return ear.call(
-      request,
-      new RelayedCall(exchange, request, (answer) => ear.discovered(envelope, answer)),
-    );
+    return ear.call(request, new RelayedCall(exchange, request, (answer) => ear.remember(envelope, answer)));
   }
   void exchange.end(keptFor(rawAt(message.bytes, message.id), known));
   return () => undefined;

@@ -3,6 +3,7 @@
  * capabilities and its client, by the way that the era of the server asks for. Which request is modern is decided at the
  * door; what is said on the way, by `modern-bridge.ts` and `modern-relay.ts`.
  */
+import type { Clock } from '../base/clock.js';
 import type { Caller, GrantId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { after } from '../base/maybe.js';
@@ -10,6 +11,7 @@ import type { Header, ModernRequest } from '../mcp/envelope.js';
 import { rawAt } from '../mcp/message.js';
 import { errorAnswer } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
+import { Leaving } from './leaving.js';
 import { ModernBridge } from './modern-bridge.js';
 import { ModernRelay } from './modern-relay.js';
 import type { Sessions } from './sessions.js';
@@ -30,6 +32,7 @@ export interface ModernWay {
 
 export interface ModernOptions {
   readonly sessions: Sessions;
+  readonly now: Clock;
   readonly log: Log;
 }
 
@@ -50,21 +53,17 @@ export class Modern implements ModernWay {
 
   request(asked: Asked, exchange: Exchange): () => void {
     if (asked.request.tolerated) this.#note(asked);
-    let leave: (() => void) | 'gone' | undefined;
+    const leaving = new Leaving();
     void after(this.#options.sessions.eraOf(asked.caller, asked.server), (era) => {
-      if (leave === 'gone') return;
+      if (leaving.isGone) return;
       if (typeof era === 'string') {
-        leave = (era === 'modern' ? this.#relay : this.#bridge).request(asked, exchange);
-        return;
+        const way = era === 'modern' ? this.#relay : this.#bridge;
+        return leaving.means(way.request(asked, exchange));
       }
       const { bytes, id } = asked.request.message;
       void exchange.end(errorAnswer(rawAt(bytes, id), era), era.data?.retryAfterSeconds);
     });
-    return () => {
-      const left = leave;
-      leave = 'gone';
-      if (typeof left === 'function') left();
-    };
+    return leaving.go;
   }
 
   #note({ caller: { grantId }, request, header }: Asked): void {

@@ -78,15 +78,11 @@ export class RelayEar implements Ear {
     return this.#host?.knownAnswer(this.#session, question);
   }
 
-  /** A child's answer to `server/discover`. What does not know that is no modern server (any more). */
-  discovered(envelope: Envelope, answer: Buffer): void {
+  /** What a child said it is. */
+  remember(envelope: Envelope, answer: Buffer): void {
     const question = questionOf(envelope);
-    const era = judge(answer)?.era;
-    if (this.#session === undefined || question === undefined) return;
-    if (era === 'modern')
-      return isResult(answer) ? this.#host?.greeted(this.#session, question, answer) : undefined;
-    this.#host?.greetingFailed(this.#session, question);
-    this.#session.close(failures.eraChanged);
+    if (this.#session === undefined || question === undefined || !isResult(answer)) return;
+    this.#host?.greeted(this.#session, question, answer);
   }
 
   get isHeard(): boolean {
@@ -102,9 +98,18 @@ export class RelayEar implements Ear {
     if (message.kind === 'notification') return this.#listens.note(message);
     if (rawAt(message.bytes, message.id) !== DISCOVER)
       return this.#listens.answer(message) ? TAKEN : undefined;
-    if (this.#envelope !== undefined)
-      this.discovered(this.#envelope, relayed('server/discover', message.bytes));
+    if (this.#envelope !== undefined) this.#introduced(this.#envelope, message.bytes);
     return TAKEN;
+  }
+
+  /** A new child has said what it is. One that does not know what it is asked is no modern server (any more). */
+  #introduced(envelope: Envelope, answer: Buffer): void {
+    if (judge(answer)?.era === 'modern')
+      return void this.remember(envelope, relayed('server/discover', answer));
+    const question = questionOf(envelope);
+    if (this.#session === undefined || question === undefined) return;
+    this.#host?.greetingFailed(this.#session, question);
+    this.#session.close(failures.eraChanged);
   }
 
   /** MCP 2026-07-28, basic/transports/stdio: a server writes no requests. */

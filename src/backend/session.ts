@@ -14,12 +14,12 @@ import {
   rawAt,
 } from '../mcp/message.js';
 import { errorAnswer, notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
-import { isResult, silent, underId } from './answers.js';
+import { isResult, refuse, silent, underId } from './answers.js';
 import type { Exchange } from './calls.js';
 import { Children, type Launched, type Link, type LinkEvents, type Predecessor } from './children.js';
 import { Dialogue } from './dialogue.js';
 import * as failures from './failures.js';
-import { agree, type Handshake, mayBeAsked, recall, underOurId } from './handshake.js';
+import { agree, asRequest, type Handshake, mayBeAsked, recall, underOurId } from './handshake.js';
 import type { Life, LifeState } from './lives.js';
 import type { CallOutcome, SessionObserver } from './observer.js';
 import type { Stream } from './outbox.js';
@@ -201,8 +201,7 @@ export class Session {
     const life = this.callsInFlight < MAX_CALLS ? this.#children.need() : failures.tooManyCalls;
     if (typeof life !== 'number') {
       this.#host.observer.called(this.server, 'bridge_error');
-      void exchange.end(errorAnswer(rawAt(message.bytes, message.id), life), life.data?.retryAfterSeconds);
-      return () => undefined;
+      return refuse(message, exchange, life);
     }
     const watched = this.#watch(message, exchange, life, wakes ? now : undefined);
     const { key, line } = this.#dialogue.call(message, watched, life);
@@ -224,15 +223,14 @@ export class Session {
     this.#dialogue.answer(message);
   }
 
-  /** What its child answered to the greeting of a shared session; one is started if none has been asked yet. */
+  /** What its child answered to the greeting of a shared session; one is started if there is none. */
   greeting(): Promise<Buffer | RpcError> {
-    if (this.#greetingAnswer !== undefined) return Promise.resolve(this.#greetingAnswer);
     const life = this.need();
+    if (this.#greetingAnswer !== undefined) return Promise.resolve(this.#greetingAnswer);
     if (typeof life !== 'number') return Promise.resolve(life);
     return new Promise((resolve) => this.#curious.push(resolve));
   }
 
-  /** A child for what is no call, started if there is none. */
   need(): Life | RpcError {
     this.#seenAt = this.#workedAt = this.#host.now();
     return this.#children.need();
@@ -286,7 +284,8 @@ export class Session {
   async #greet(life: Life, child: Link): Promise<RpcError | undefined> {
     const greeting = this.#shared?.greeting;
     if (greeting === 'none') return void this.#shared?.ear.started?.(life, (line) => child.write(line));
-    const initialize = this.#handshake?.initialize ?? this.#opening?.initialize ?? greeting;
+    const initialize =
+      this.#handshake?.initialize ?? this.#opening?.initialize ?? (greeting && asRequest(greeting));
     if (initialize === undefined) return failures.sessionClosed;
     const answer = await new Promise<Buffer | undefined>((end) => {
       child.write(this.#dialogue.call(initialize, silent(end), life).line);
@@ -368,6 +367,7 @@ export class Session {
     const { log, now, observer } = this.#host;
     return {
       streams: exchange.streams,
+      standsFor: exchange,
       ...(isPing && { kind: 'ping' as const }),
       send: (early) => exchange.send(early),
       end: (answer, retryAfterSeconds) => {

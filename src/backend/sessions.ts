@@ -136,7 +136,17 @@ export class Sessions implements AsyncDisposable {
     const session = new Session(id, caller, server, host, make(host));
     this.#sessions.set(id, session);
     this.#shared.set(name, session);
+    if (this.#isClosed) session.close(failures.stopping);
     return session;
+  }
+
+  get maxChildrenPerUser(): number {
+    return this.#options.limits.maxChildrenPerUser;
+  }
+
+  /** Whether another child for this user would be refused at the moment. */
+  isFull({ userId }: Caller): boolean {
+    return this.#slots.isFull(userId);
   }
 
   /** The era of a server, at once when it is known; the first who needs to know waits for a probe. */

@@ -10,7 +10,7 @@ import type { Life } from './lives.js';
 
 export interface Shared {
   /** What each of its children is told first: of a legacy server `initialize`, of a modern one nothing. */
-  readonly greeting: RequestMessage | 'none';
+  readonly greeting: Buffer | 'none';
   readonly ear: Ear;
 }
 

@@ -1,4 +1,5 @@
 /** How many children run at once, of one user and in all, and who goes to sleep to make room for another. */
+import type { UserId } from '../base/ids.js';
 import type { Child, ChildEnd } from './child.js';
 import type { Session } from './session.js';
 
@@ -46,6 +47,14 @@ export class Slots {
       if (ends.length === 0) return undefined;
       await Promise.race(ends);
     }
+  }
+
+  /** Whether a child of this user would be refused at the moment. */
+  isFull(userId: UserId): boolean {
+    const { maxChildren, maxChildrenPerUser } = this.#limits;
+    const own = this.all.filter(({ session }) => session.caller.userId === userId);
+    const crowd = own.length >= maxChildrenPerUser ? own : this.#slots.size >= maxChildren ? this.all : [];
+    return crowd.length > 0 && idlest(crowd) === undefined && leaving(crowd).length === 0;
   }
 
   free(slot: Slot): void {

@@ -1,0 +1,155 @@
+/**
+ * All modern requests that say the same of their client, of one grant, at one legacy server: the children that they
+ * share, their subscriptions, and what waits for a child. One child is enough, unless the server asks its clients
+ * questions: nothing says which request a question is about, so that there each request that may lead to one gets a
+ * child to itself while it runs.
+ */
+import type { Caller } from '../base/ids.js';
+import type { NotificationMessage, RequestMessage } from '../mcp/message.js';
+import type { RpcError } from '../mcp/protocol.js';
+import { silent } from './answers.js';
+import type { Drain } from './calls.js';
+import * as failures from './failures.js';
+import { type Client, Lane } from './modern-lane.js';
+import { Listeners } from './modern-listeners.js';
+import type { Sessions } from './sessions.js';
+import { ToolHeaders } from './tool-headers.js';
+
+export interface ModernClientOptions {
+  readonly sessions: Sessions;
+  readonly caller: Caller;
+  readonly server: string;
+  readonly key: string;
+  /** The `initialize` of its children. */
+  readonly initialize: Buffer;
+  /** Whether this server is known to ask questions. */
+  readonly isInteractive: () => boolean;
+  readonly puzzled: () => void;
+  readonly greeted: (answer: Buffer) => void;
+  /** Nothing is left of it. */
+  readonly closed: () => void;
+}
+
+/** What waits for a child to itself, from the oldest on. */
+interface Waiting {
+  readonly start: (lane: Lane) => void;
+  readonly refuse: (error: RpcError) => void;
+}
+
+const MAX_WAITING = 100;
+
+export class ModernClient implements Client {
+  readonly listeners = new Listeners();
+  readonly toolHeaders = new ToolHeaders((list) => this.#ask(list));
+  readonly #options: ModernClientOptions;
+  readonly #lanes = new Map<number, Lane>();
+  readonly #waiting = new Set<Waiting>();
+
+  constructor(options: ModernClientOptions) {
+    this.#options = options;
+  }
+
+  /** One of them is enough to stay for those who listen. */
+  isHeardBy(lane: Lane): boolean {
+    const [oldest] = this.#lanes.values();
+    return this.listeners.size > 0 && oldest === lane;
+  }
+
+  /** The child that serves all that need none to themselves. */
+  get first(): Lane {
+    return this.#lane(0);
+  }
+
+  /** Starts as soon as there is a lane where nothing else may be asked about; what is returned, if it waits, calls it off. */
+  whenAlone(start: Waiting['start'], refuse: Waiting['refuse']): (() => void) | undefined {
+    const lane = this.#options.isInteractive() ? this.#freeLane() : this.first;
+    if (lane !== undefined) {
+      start(lane);
+      return undefined;
+    }
+    if (this.#waiting.size >= MAX_WAITING) {
+      refuse(failures.tooManyCalls);
+      return undefined;
+    }
+    const waiting = { start, refuse };
+    this.#waiting.add(waiting);
+    return () => void this.#waiting.delete(waiting);
+  }
+
+  /** The children watch what all subscriptions together ask for. */
+  watch(): void {
+    const subscriptions = this.listeners.resources;
+    for (const lane of this.#lanes.values()) lane.session?.wish((wishes) => ({ ...wishes, subscriptions }));
+  }
+
+  greeted(answer: Buffer): void {
+    this.toolHeaders.renew();
+    this.#options.greeted(answer);
+  }
+
+  changed(message: NotificationMessage): Drain {
+    if (message.method === 'notifications/tools/list_changed') this.toolHeaders.forget();
+    return this.listeners.hear(message);
+  }
+
+  puzzled(): void {
+    this.#options.puzzled();
+  }
+
+  released(): void {
+    for (const waiting of this.#waiting) {
+      const lane = this.#freeLane();
+      if (lane === undefined) return;
+      this.#waiting.delete(waiting);
+      waiting.start(lane);
+    }
+  }
+
+  hangUp(): void {
+    this.listeners.end();
+  }
+
+  closed(lane: Lane): void {
+    for (const [number, known] of this.#lanes) if (known === lane) this.#lanes.delete(number);
+    if (this.#lanes.size > 0) return;
+    for (const { refuse } of this.#waiting) refuse(failures.sessionClosed);
+    this.#waiting.clear();
+    this.listeners.end();
+    this.#options.closed();
+  }
+
+  /** One without a request that a question may be about; made while another child may be started. */
+  #freeLane(): Lane | undefined {
+    const free = [...this.#lanes.values()].find(({ asking }) => asking === 0);
+    if (free !== undefined) return free;
+    const isFull = this.#options.sessions.isFull(this.#options.caller);
+    if (this.#lanes.size > 0 && (isFull || this.#lanes.size >= this.#options.sessions.maxChildrenPerUser))
+      return undefined;
+    let number = 0;
+    while (this.#lanes.has(number)) number += 1;
+    return this.#lane(number);
+  }
+
+  #lane(number: number): Lane {
+    const known = this.#lanes.get(number);
+    if (known !== undefined) return known;
+    const { sessions, caller, server, key, initialize } = this.#options;
+    const lane = new Lane(this);
+    lane.attach(
+      sessions.shared(`${key} ${number}`, caller, server, () => ({ greeting: initialize, ear: lane })),
+    );
+    this.#lanes.set(number, lane);
+    const subscriptions = this.listeners.resources;
+    if (subscriptions.length > 0) lane.session?.wish((wishes) => ({ ...wishes, subscriptions }));
+    return lane;
+  }
+
+  /** Asks the child something of our own. */
+  #ask(message: RequestMessage): Promise<Buffer | undefined> {
+    return new Promise((resolve) => {
+      const { session } = this.first;
+      if (session === undefined) resolve(undefined);
+      else session.request(message, silent(resolve));
+    });
+  }
+}

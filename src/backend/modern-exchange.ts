@@ -1,0 +1,84 @@
+/**
+ * One request of a modern client while a legacy server works on it: what the server says of it leaves in the words of
+ * the client's era. It knows no other request; which log messages and questions are about it, others decide.
+ */
+import type { ModernRequest } from '../mcp/envelope.js';
+import { type ServerSide, toModernEdits } from '../mcp/legacy-to-modern.js';
+import { type LogLevel, wants } from '../mcp/log-levels.js';
+import { type NotificationMessage, type RequestMessage, rawAt, readMessage, splice } from '../mcp/message.js';
+import { errorAnswer } from '../mcp/protocol.js';
+import type { Drain, Exchange } from './calls.js';
+import { clientSilent } from './failures.js';
+
+/** What a request needs to know of the child that works on it. */
+export interface Child {
+  readonly side: ServerSide;
+  /** Brings the child an answer to its question, under the id of the question. */
+  answer(line: Buffer): void;
+  /** A request is done, or waits for its client: another one may have its place. */
+  released(exchange: ModernExchange): void;
+}
+
+export class ModernExchange implements Exchange {
+  readonly request: ModernRequest;
+  protected readonly exchange: Exchange;
+  protected readonly child: Child;
+  readonly #heard: (answer: Buffer) => void;
+  #isOver: boolean = false;
+
+  /** `heard` gets the answer as the child gave it. */
+  constructor(
+    request: ModernRequest,
+    exchange: Exchange,
+    child: Child,
+    heard: (answer: Buffer) => void = () => undefined,
+  ) {
+    this.request = request;
+    this.#heard = heard;
+    this.exchange = exchange;
+    this.child = child;
+  }
+
+  get streams(): boolean {
+    return this.exchange.streams;
+  }
+
+  get waitsForClient(): boolean {
+    return false;
+  }
+
+  /** Whether a question of the child may be about it: it is worked on, and its method may ask. */
+  get mayAsk(): boolean {
+    return this.request.about.mayAsk === true && !this.waitsForClient && !this.#isOver;
+  }
+
+  /** Of what it asked for, its progress. */
+  send(message: Buffer): Drain {
+    return this.exchange.send(message);
+  }
+
+  /** A log message of its child. */
+  log(message: NotificationMessage, level: LogLevel | undefined): Drain {
+    return wants(this.request.envelope.logLevel, level) ? this.exchange.send(message.bytes) : undefined;
+  }
+
+  /** A question of the child that is about this request. */
+  ask({ bytes, id }: RequestMessage): Drain {
+    this.child.answer(errorAnswer(rawAt(bytes, id), clientSilent));
+    return undefined;
+  }
+
+  /** The child takes a question back: perhaps one about this request. */
+  takeBack(_cancelled: NotificationMessage): void {}
+
+  end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain {
+    if (this.#isOver) return undefined;
+    this.#isOver = true;
+    this.child.released(this);
+    const message = answer && readMessage(answer);
+    if (message?.kind !== 'response') return this.exchange.end(answer, retryAfterSeconds);
+    this.#heard(message.bytes);
+    const edits = toModernEdits(this.request.message.method, message, this.child.side);
+    return this.exchange.end(splice(message.bytes, edits), retryAfterSeconds);
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * One child of a legacy server that modern requests share, and what of them is in flight there. It hears what the child
+ * says to nobody in particular, and finds out whom that is for.
+ */
+import { objectsIn } from '../mcp/capabilities.js';
+import { destinationOf, type Greeting, readGreeting, type ServerSide } from '../mcp/legacy-to-modern.js';
+import { type LogLevel, levelOf, mostVerbose } from '../mcp/log-levels.js';
+import { type NotificationMessage, type RequestMessage, rawAt, readMessage } from '../mcp/message.js';
+import { toLegacyRequest } from '../mcp/modern-to-legacy.js';
+import { errorAnswer } from '../mcp/protocol.js';
+import { type Drain, type Exchange, together } from './calls.js';
+import { noCallToAsk } from './failures.js';
+import { type Child, ModernExchange } from './modern-exchange.js';
+import type { Session } from './session.js';
+import type { Ear } from './shared.js';
+
+/** Those to whom all lanes of a client belong. */
+export interface Client {
+  /** Whether it has to stay for somebody who listens to what changes at the server. */
+  isHeardBy(lane: Lane): boolean;
+  /** A child has said who it is. */
+  greeted(answer: Buffer): void;
+  changed(message: NotificationMessage): Drain;
+  /** Questions may be about any of several requests. */
+  puzzled(): void;
+  /** A lane may have room for another request. */
+  released(): void;
+  hangUp(): void;
+  closed(lane: Lane): void;
+}
+
+export class Lane implements Ear, Child {
+  readonly #client: Client;
+  readonly #inFlight = new Set<ModernExchange>();
+  #session: Session | undefined;
+  #greeting: Greeting | undefined;
+  #level: LogLevel | undefined;
+
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  /** The session it is the ear of. */
+  attach(session: Session): this {
+    this.#session = session;
+    return this;
+  }
+
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  get isHeard(): boolean {
+    return this.#client.isHeardBy(this);
+  }
+
+  get side(): ServerSide {
+    return { serverInfo: this.#greeting?.serverInfo, ttlMs: 0 };
+  }
+
+  /** Requests that a question may be about. */
+  get asking(): number {
+    return [...this.#inFlight].filter(({ mayAsk }) => mayAsk).length;
+  }
+
+  get size(): number {
+    return this.#inFlight.size;
+  }
+
+  /** Gives a request to the child; what is returned is for a client that goes away. */
+  carry(exchange: ModernExchange): () => void {
+    const { request } = exchange;
+    this.#inFlight.add(exchange);
+    if (request.envelope.logLevel !== undefined) this.#setLevel();
+    return this.#session?.request(toLegacyRequest(request), exchange) ?? (() => undefined);
+  }
+
+  answer(line: Buffer): void {
+    const message = readMessage(line);
+    if (message.kind === 'response') this.#session?.answer(message);
+  }
+
+  released(exchange: ModernExchange): void {
+    if (!exchange.waitsForClient) this.#inFlight.delete(exchange);
+    if (exchange.request.envelope.logLevel !== undefined) this.#setLevel();
+    this.#client.released();
+  }
+
+  greeted(answer: Buffer): void {
+    this.#greeting = readGreeting(answer);
+    this.#client.greeted(answer);
+  }
+
+  /** Nothing says which request it is about: the newest that it can be about is the most likely one. */
+  ask(question: RequestMessage, calls: readonly Exchange[]): Drain {
+    const candidates = this.#ours(calls).filter(({ mayAsk }) => mayAsk);
+    if (candidates.length > 1) this.#client.puzzled();
+    const newest = candidates.at(-1);
+    if (newest !== undefined) return newest.ask(question);
+    this.answer(errorAnswer(rawAt(question.bytes, question.id), noCallToAsk));
+    return undefined;
+  }
+
+  note(message: NotificationMessage, calls: readonly Exchange[]): Drain {
+    if (message.method === 'notifications/cancelled') {
+      for (const call of this.#ours(calls)) call.takeBack(message);
+      return undefined;
+    }
+    switch (destinationOf(message)) {
+      case 'request': {
+        const level = levelOf(message);
+        return together(this.#ours(calls).map((call) => call.log(message, level)));
+      }
+      case 'subscription':
+        return this.#client.changed(message);
+      case 'nowhere':
+        return undefined;
+    }
+  }
+
+  hangUp(): void {
+    this.#client.hangUp();
+  }
+
+  closed(): void {
+    this.#client.closed(this);
+  }
+
+  #ours(calls: readonly Exchange[]): ModernExchange[] {
+    return calls.filter((call) => call instanceof ModernExchange);
+  }
+
+  /** The child says as much as the most curious request wants; what others did not want is kept from them. */
+  #setLevel(): void {
+    const wanted = mostVerbose([...this.#inFlight].map(({ request }) => request.envelope.logLevel));
+    if (wanted === undefined || wanted === this.#level) return;
+    const { logging } = objectsIn(this.#greeting?.capabilities ?? '{"logging":{}}', ['logging']);
+    if (logging === undefined) return;
+    this.#level = wanted;
+    this.#session?.wish((wishes) => ({ ...wishes, logLevel: wanted }));
+  }
+}
