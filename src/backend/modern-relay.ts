@@ -3,16 +3,23 @@
  * words, and they get its results as they are (`mcp/relayed-results.ts` has the exceptions). Kept for a client are its
  * subscriptions, and how the server answered `server/discover`: a client that only looks costs no process.
  */
+import type { UserId } from '../base/ids.js';
+import { after } from '../base/maybe.js';
 import { rawAt } from '../mcp/message.js';
+import { checkParamHeaders } from '../mcp/param-headers.js';
 import { because, ERRORS } from '../mcp/protocol.js';
 import { keptFor } from '../mcp/relayed-results.js';
 import { refuse } from './answers.js';
 import type { Exchange } from './calls.js';
+import * as failures from './failures.js';
+import { Leaving } from './leaving.js';
 import type { Asked, ModernOptions, ModernWay } from './modern.js';
 import { RelayEar } from './relay-ear.js';
 import { RelayedCall } from './relayed-call.js';
 
-/** A subscription is kept, and said to each new child. */
+/** Each is a connection that is kept open. */
+const MAX_LISTENS_PER_USER = 100;
+/** It is kept, and said to each new child. */
 const MAX_LISTEN_BYTES = 256 * 1024;
 const TOO_LONG = because(ERRORS.invalidParams, `a subscription has at most ${MAX_LISTEN_BYTES} bytes`);
 
@@ -20,6 +27,7 @@ export class ModernRelay implements ModernWay {
   readonly #options: ModernOptions;
   /** By grant and server. */
   readonly #ears = new Map<string, RelayEar>();
+  readonly #listening = new Map<UserId, number>();
 
   constructor(options: ModernOptions) {
     this.#options = options;
@@ -27,21 +35,37 @@ export class ModernRelay implements ModernWay {
 
   request(asked: Asked, exchange: Exchange): () => void {
     const { request } = asked;
-    const { message } = request;
     const ear = this.#earOf(asked);
-    switch (message.method) {
+    switch (request.message.method) {
       case 'server/discover':
         return discover(asked, exchange, ear);
       case 'subscriptions/listen':
-        if (message.bytes.length > MAX_LISTEN_BYTES) return refuse(message, exchange, TOO_LONG);
-        return ear.listen(request, exchange);
-      case 'tools/call':
-        return this.#callTool(asked, exchange, ear);
+        return this.#listen(asked, exchange, ear);
       case 'tools/list':
-        return ear.call(request, new RelayedCall(exchange, request, (answer) => ear.tools.overhear(message, answer)));
+        return ear.call(request, new RelayedCall(exchange, request, (answer) => ear.listed(request, answer)));
+      case 'tools/call':
+        return callTool(asked, exchange, ear);
       default:
         return ear.call(request, new RelayedCall(exchange, request));
     }
+  }
+
+  #listen({ caller: { userId }, request }: Asked, exchange: Exchange, ear: RelayEar): () => void {
+    const { message } = request;
+    if (message.bytes.length > MAX_LISTEN_BYTES) return refuse(message, exchange, TOO_LONG);
+    const open = this.#listening.get(userId) ?? 0;
+    if (open >= MAX_LISTENS_PER_USER) return refuse(message, exchange, failures.tooManyListeners);
+    this.#listening.set(userId, open + 1);
+    return ear.listen(request, {
+      streams: exchange.streams,
+      send: (notification) => exchange.send(notification),
+      end: (answer, retryAfterSeconds) => {
+        const left = (this.#listening.get(userId) ?? 1) - 1;
+        if (left > 0) this.#listening.set(userId, left);
+        else this.#listening.delete(userId);
+        return exchange.end(answer, retryAfterSeconds);
+      },
+    });
   }
 
   #earOf({ caller, server }: Asked): RelayEar {
@@ -49,8 +73,8 @@ export class ModernRelay implements ModernWay {
     const known = this.#ears.get(name);
     if (known !== undefined) return known;
     const ear = new RelayEar(() => this.#ears.delete(name));
-    const { sessions } = this.#options;
     this.#ears.set(name, ear);
+    const { sessions } = this.#options;
     return ear.attach(
       sessions.shared('modern', caller, server, (host) => ({ greeting: 'none', ear: ear.at(host) })),
     );
@@ -65,4 +89,19 @@ function discover({ request }: Asked, exchange: Exchange, ear: RelayEar): () => 
   }
   void exchange.end(keptFor(rawAt(message.bytes, message.id), known));
   return () => undefined;
+}
+
+/** What the headers of a call say of its arguments is checked here: on stdio there are no headers. */
+function callTool({ request, header }: Asked, exchange: Exchange, ear: RelayEar): () => void {
+  const leaving = new Leaving();
+  void after(ear.headersOf(request), (expected) => {
+    if (leaving.isGone) return;
+    const fault = checkParamHeaders(expected, request, header);
+    leaving.means(
+      fault === undefined
+        ? ear.call(request, new RelayedCall(exchange, request))
+        : refuse(request.message, exchange, fault),
+    );
+  });
+  return leaving.go;
 }

@@ -3,6 +3,7 @@
  * to them; log messages, the request that asked for them. A child that is new is asked what it is, for those who ask the
  * same while there is none.
  */
+import type { Maybe } from '../base/maybe.js';
 import type { Envelope, ModernRequest } from '../mcp/envelope.js';
 import { levelOf, wants } from '../mcp/log-levels.js';
 import {
@@ -12,11 +13,14 @@ import {
   rawAt,
   readMessage,
   toRaw,
+  valueAt,
 } from '../mcp/message.js';
-import { discoverRequest } from '../mcp/modern-child-requests.js';
+import type { Envelope as MetaMembers } from '../mcp/meta.js';
+import { discoverRequest, withEnvelope } from '../mcp/modern-child-requests.js';
+import type { ParamHeader } from '../mcp/param-headers.js';
 import { ERRORS, errorAnswer, META, type RpcError } from '../mcp/protocol.js';
 import { relayed } from '../mcp/relayed-results.js';
-import { isResult, refuse } from './answers.js';
+import { isResult, refuse, silent } from './answers.js';
 import type { Drain, Exchange, Heard } from './calls.js';
 import { judge } from './eras.js';
 import * as failures from './failures.js';
@@ -25,6 +29,7 @@ import type { Life } from './lives.js';
 import { RelayedCall } from './relayed-call.js';
 import type { Session, SessionHost } from './session.js';
 import type { Ear } from './shared.js';
+import { ToolHeaders } from './tool-headers.js';
 
 const DISCOVER = '"fjmcp-discover"';
 const TAKEN: Heard = { settled: false, drain: undefined };
@@ -35,6 +40,7 @@ export class RelayEar implements Ear {
     write: (life, line) => this.#session?.write(life, line),
     onEnd: (outcome) => this.#host?.observer.called(this.#session?.server ?? '', outcome),
   });
+  readonly #tools = new ToolHeaders((list) => this.#ask(list));
   #session: Session | undefined;
   #host: SessionHost | undefined;
   /** What the newest request said of its client. */
@@ -70,6 +76,19 @@ export class RelayEar implements Ear {
       : refuse(message, exchange, life);
   }
 
+  /** The headers that repeat the arguments of a tool. */
+  headersOf({ name, envelope }: ModernRequest): Maybe<readonly ParamHeader[]> {
+    this.#envelope = envelope;
+    return name === undefined ? [] : this.#tools.of(name);
+  }
+
+  /** The answer to a client's `tools/list`: the newest there is. Later pages go with an earlier one. */
+  listed({ message }: ModernRequest, answer: Buffer): void {
+    if (valueAt(message.bytes, ['params', 'cursor']) !== undefined) return;
+    this.#tools.forget();
+    this.#tools.overhear(message, answer);
+  }
+
   /** What the server said it is to a client that said the same of itself, when there is no child to say it now. */
   known(envelope: Envelope): Buffer | undefined {
     const question = questionOf(envelope);
@@ -85,6 +104,15 @@ export class RelayEar implements Ear {
     this.#host?.greeted(this.#session, question, answer);
   }
 
+  /** Asks the child something of our own, as the client that asked last. */
+  #ask({ bytes, params }: RequestMessage): Promise<Buffer | undefined> {
+    return new Promise((resolve) => {
+      const message = this.#envelope && readMessage(withEnvelope(bytes, params, membersOf(this.#envelope)));
+      if (this.#session === undefined || message?.kind !== 'request') resolve(undefined);
+      else this.#session.request(message, silent(resolve));
+    });
+  }
+
   get isHeard(): boolean {
     return this.#listens.size > 0;
   }
@@ -92,10 +120,14 @@ export class RelayEar implements Ear {
   started(life: Life, write: (line: Buffer) => void): void {
     if (this.#envelope !== undefined) write(discoverLine(this.#envelope));
     this.#listens.greet(life, write);
+    this.#tools.renew();
   }
 
   first(message: ResponseMessage | NotificationMessage): Heard | undefined {
-    if (message.kind === 'notification') return this.#listens.note(message);
+    if (message.kind === 'notification') {
+      if (message.method === 'notifications/tools/list_changed') this.#tools.forget();
+      return this.#listens.note(message);
+    }
     if (rawAt(message.bytes, message.id) !== DISCOVER)
       return this.#listens.answer(message) ? TAKEN : undefined;
     if (this.#envelope !== undefined) this.#introduced(this.#envelope, message.bytes);
@@ -155,9 +187,11 @@ function questionOf(envelope: Envelope): RequestMessage | undefined {
   return message.kind === 'request' ? message : undefined;
 }
 
-const discoverLine = ({ version, clientInfo, capabilities }: Envelope): Buffer =>
-  discoverRequest(DISCOVER, [
-    [META.version, toRaw(version)],
-    ...(clientInfo === undefined ? [] : [[META.clientInfo, clientInfo] as const]),
-    [META.capabilities, capabilities],
-  ]);
+const discoverLine = (envelope: Envelope): Buffer => discoverRequest(DISCOVER, membersOf(envelope));
+
+/** What is said of a client in every request. */
+const membersOf = ({ version, clientInfo, capabilities }: Envelope): MetaMembers => [
+  [META.version, toRaw(version)],
+  ...(clientInfo === undefined ? [] : [[META.clientInfo, clientInfo] as const]),
+  [META.capabilities, capabilities],
+];
