@@ -110,8 +110,9 @@ export class ModernBridge implements ModernWay {
       leaving.means(
         client.listeners.add({ id: rawAt(bytes, id), filter: granting, exchange, serverInfo, over }),
       );
-      if (granting.resourceSubscriptions.length === 0) client.first;
-      else void client.first.session?.greeting();
+      const { session } = client.first;
+      // Nothing changes that nobody does, but a resource may.
+      if (granting.resourceSubscriptions.length > 0) void session?.greeting();
       client.watch();
     });
     return leaving.go;
