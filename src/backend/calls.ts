@@ -117,11 +117,11 @@ export class Calls {
     return false;
   }
 
-  /** The exchanges of the calls this child owes an answer, from the oldest on. */
-  owedBy(life: Life): Exchange[] {
+  /** The exchanges of the calls this child owes an answer, from the oldest on; of one alone, if it is known. */
+  owedBy(life: Life, about?: number): Exchange[] {
     return this.#calls
       .entries()
-      .filter(([, call]) => call.life === life)
+      .filter(([key, call]) => call.life === life && (about ?? key) === key)
       .map(([, { exchange }]) => exchange.standsFor ?? exchange);
   }
 

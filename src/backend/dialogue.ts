@@ -174,7 +174,7 @@ export class Dialogue {
 
   #ask(message: RequestMessage, life: Life, about: number | undefined): Drain {
     const { ear } = this.#options;
-    if (ear !== undefined) return this.#askShared(message, life, ear);
+    if (ear !== undefined) return this.#askShared(message, life, about, ear);
     const newest = this.#calls.streamOf(about) ?? this.#calls.newestStreaming();
     const id = rawAt(message.bytes, message.id);
     if (message.method === 'ping' && !this.#outbox.canReach(newest)) {
@@ -189,13 +189,13 @@ export class Dialogue {
     return this.#outbox.post(life, 'request', asked, newest);
   }
 
-  #askShared(message: RequestMessage, life: Life, ear: Ear): Drain {
+  #askShared(message: RequestMessage, life: Life, about: number | undefined, ear: Ear): Drain {
     if (message.method === 'ping') {
       this.#options.write(life, lineOf(resultAnswer(rawAt(message.bytes, message.id), {})));
       return undefined;
     }
     const asked = readMessage(this.#asks.add(message, life, this.#options.now() + QUESTION_MS));
-    return asked.kind === 'request' ? ear.ask(asked, this.#calls.owedBy(life)) : undefined;
+    return asked.kind === 'request' ? ear.ask(asked, this.#calls.owedBy(life, about)) : undefined;
   }
 
   #deadline(): number {

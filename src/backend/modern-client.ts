@@ -62,9 +62,8 @@ export class ModernClient implements Client {
 
   /** Starts as soon as there is a lane where nothing else may be asked about; what is returned, if it waits, calls it off. */
   whenAlone(start: Waiting['start'], refuse: Waiting['refuse']): (() => void) | undefined {
-    const lane = this.#options.isInteractive() ? this.#freeLane() : this.first;
-    if (lane !== undefined) {
-      start(lane);
+    if (!this.#options.isInteractive()) {
+      start(this.first);
       return undefined;
     }
     if (this.#waiting.size >= MAX_WAITING) {
@@ -73,6 +72,8 @@ export class ModernClient implements Client {
     }
     const waiting = { start, refuse };
     this.#waiting.add(waiting);
+    this.released();
+    if (!this.#waiting.has(waiting)) return undefined;
     return () => void this.#waiting.delete(waiting);
   }
 

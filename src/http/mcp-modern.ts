@@ -42,7 +42,7 @@ export interface Posted {
 }
 
 /** `legacy` for what is not of this era; undefined for what is answered already, or will be. */
-export type ModernDoor = (posted: Posted) => Maybe<Reply | 'legacy' | undefined>;
+export type ModernDoor = (posted: Posted) => 'legacy' | Maybe<Reply | undefined>;
 
 export function modernDoor(deps: ModernDoorDeps): ModernDoor {
   const { modern, sessions, ledgers, decideAfterMs, connect, hold, accepted } = deps;

@@ -160,9 +160,8 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     if (batch !== undefined) return handOnBatch(http, server, caller, batch);
     const message = readMessage(body);
     if (message.kind === 'invalid') return refuseInvalid(message);
-    return after(ofModern({ http, server, caller, message }), (reply) =>
-      reply === 'legacy' ? handOnSingle(http, server, caller, message) : reply,
-    );
+    const answered = ofModern({ http, server, caller, message });
+    return answered === 'legacy' ? handOnSingle(http, server, caller, message) : answered;
   }
 
   function handOnSingle(
