@@ -165,6 +165,8 @@ export class RelayEar implements Ear {
 
   lost(life: Life, error: RpcError): void {
     this.#listens.lose(life, error);
+    // Nothing more is to be heard here; who listens may listen anew, where the other era is served.
+    if (error === failures.eraChanged) queueMicrotask(() => this.#session?.close(error));
   }
 
   /** What it is told is told to children with a handshake. */

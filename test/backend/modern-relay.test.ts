@@ -1,7 +1,10 @@
 /** Modern clients and modern servers: each hears the other's own words, and clients do not notice what becomes of children. */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { META } from '../../src/mcp/protocol.js';
 import { access, type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
 import { type Answer, eventsOf, jsonOf, nextEvent } from '../fixtures/client.js';
@@ -118,6 +121,10 @@ test('progress leaves under the token of its request, and a client that goes awa
 test('a log message goes to the request that asked for its level, and to no other', async () => {
   await using bridge = await start({ timing: { decideAfterMs: 1 } });
   const client = modernClient(bridge.url);
+  const waking = eventsOf(
+    await client.post('tools/call', { name: 'log' }, { meta: { [META.logLevel]: 'info' } }),
+  );
+  assert.equal((await nextEvent(waking)).params?.data, 'said', 'also to the one that woke the child');
   const abort = new AbortController();
   const asking = (level: string) => ({
     meta: { [META.logLevel]: level, progressToken: level },
@@ -160,6 +167,8 @@ test('what a server says of itself costs a process once, by user, and is stale w
   const starts = () => bridge.events.filter(({ event }) => event === 'child.started').length;
   const ann = modernClient(bridge.url);
   const { result: first } = await ann.call('server/discover', {}, { id: 'a' });
+  const { result: again } = await ann.call('server/discover');
+  assert.deepEqual(again, first, 'a child that is there is asked');
   assert.deepEqual(
     [first.supportedVersions, first.ttlMs, first.cacheScope],
     [['2026-07-28'], 1000, 'private'],
@@ -388,4 +397,28 @@ test('a server that turns out to be of the other era is an error that passes', a
   await using bridge = await start({ program: 'server.js' });
   const { error } = await modernClient(bridge.url).call('tools/list');
   assert.equal(error?.data?.reason, 'era-changed');
+});
+
+test('a server that is replaced by one of the other era ends what is listened to, and is served as what it is', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'fjmcp-test-'));
+  const program = join(folder, 'server.mjs');
+  const become = (fixture: string) =>
+    writeFile(program, `import '${pathToFileURL(join(FIXTURES, fixture)).href}'`);
+  await become('modern-server.js');
+  const entry = {
+    name: 'main',
+    command: process.execPath,
+    args: [program],
+    env: {},
+    protocol: 'auto',
+  } as const;
+  await using bridge = await startBridge({ servers: [entry] });
+  const client = modernClient(bridge.url);
+  const { next } = await listen(client, { toolsListChanged: true }, { id: 'mine' });
+  await become('server.js');
+  await said(client, 'die');
+  assert.equal((await client.call('tools/list')).error?.data?.reason, 'era-changed');
+  assert.equal((await next()).id, 'mine');
+  assert.equal((await client.call('tools/list')).error, undefined);
+  await rm(folder, { recursive: true });
 });
