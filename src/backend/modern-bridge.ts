@@ -13,6 +13,7 @@ import { initializeFor, initializeParams } from '../mcp/modern-to-legacy.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
 import { ERRORS, errorAnswer, type RpcError, rawAnswer } from '../mcp/protocol.js';
 import { granted, readFilter } from '../mcp/subscriptions.js';
+import { isResult } from './answers.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { Leaving } from './leaving.js';
@@ -28,6 +29,8 @@ const MAX_KNOWN = 1000;
 const MAX_KNOWN_BYTES = 64 * 1024;
 /** Each is a connection that is kept open. */
 const MAX_LISTENERS_PER_USER = 100;
+/** Resources, of all subscriptions that share children: each new child is told them. */
+const MAX_WATCHED = 1000;
 
 export class ModernBridge implements ModernWay {
   readonly #options: ModernOptions;
@@ -48,12 +51,25 @@ export class ModernBridge implements ModernWay {
     if (about.extension !== undefined) return refuse(asked, exchange, ERRORS.unknownMethod);
     switch (message.method) {
       case 'server/discover':
-        return this.#discover(asked, exchange);
+        return this.#discover(asked, this.#counted(asked, exchange));
       case 'subscriptions/listen':
-        return this.#listen(asked, exchange);
+        return this.#listen(asked, this.#counted(asked, exchange));
       default:
         return this.#call(asked, exchange);
     }
+  }
+
+  /** What no session counts, because no child is asked. */
+  #counted({ server }: Asked, exchange: Exchange): Exchange {
+    return {
+      streams: exchange.streams,
+      send: (message) => exchange.send(message),
+      end: (answer, retryAfterSeconds) => {
+        const ours = answer === undefined ? 'cancelled' : isResult(answer) ? 'answered' : 'bridge_error';
+        this.#options.sessions.called(server, ours);
+        return exchange.end(answer, retryAfterSeconds);
+      },
+    };
   }
 
   #discover(asked: Asked, exchange: Exchange): () => void {
@@ -92,25 +108,27 @@ export class ModernBridge implements ModernWay {
     const filter = readFilter(asked.request);
     if ('fault' in filter) return refuse(asked, exchange, filter.fault);
     const { userId } = asked.caller;
-    const open = this.#listening.get(userId) ?? 0;
-    if (open >= MAX_LISTENERS_PER_USER) return refuse(asked, exchange, failures.tooManyListeners);
     const leaving = new Leaving();
     void after(this.#greetingFor(asked), (greeting) => {
       if (leaving.isGone) return;
       if ('code' in greeting) return void refuse(asked, exchange, greeting);
       const { bytes, id } = asked.request.message;
       const { serverInfo, capabilities } = greeting;
+      const granting = granted(filter, capabilities);
+      const open = this.#listening.get(userId) ?? 0;
+      if (open >= MAX_LISTENERS_PER_USER) return void refuse(asked, exchange, failures.tooManyListeners);
       const client = this.#clientOf(asked);
+      const { session } = client.first;
+      const watched = new Set([...client.listeners.resources, ...granting.resourceSubscriptions]);
+      if (watched.size > MAX_WATCHED) return void refuse(asked, exchange, failures.tooManyListeners);
       this.#count(userId, 1);
       const over = () => {
         this.#count(userId, -1);
         client.watch();
       };
-      const granting = granted(filter, capabilities);
       leaving.means(
         client.listeners.add({ id: rawAt(bytes, id), filter: granting, exchange, serverInfo, over }),
       );
-      const { session } = client.first;
       // Nothing changes that nobody does, but a resource may.
       if (granting.resourceSubscriptions.length > 0) void session?.greeting();
       client.watch();

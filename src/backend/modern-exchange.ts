@@ -59,7 +59,8 @@ export class ModernExchange implements Exchange {
 
   /** A log message of its child. */
   log(message: NotificationMessage, level: LogLevel | undefined): Drain {
-    return wants(this.request.envelope.logLevel, level) ? this.exchange.send(message.bytes) : undefined;
+    const isWanted = this.streams && wants(this.request.envelope.logLevel, level);
+    return isWanted ? this.exchange.send(message.bytes) : undefined;
   }
 
   /** A question of the child that is about this request. */

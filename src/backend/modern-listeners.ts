@@ -34,7 +34,10 @@ export class Listeners {
     const { id, filter, exchange } = listener;
     this.#listeners.add(listener);
     void exchange.send(acknowledged(id, filter));
-    return () => this.#remove(listener);
+    return () => {
+      this.#remove(listener);
+      void exchange.end(undefined);
+    };
   }
 
   hear(message: NotificationMessage): Drain {

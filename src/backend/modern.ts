@@ -37,6 +37,7 @@ export interface ModernOptions {
 }
 
 const MAX_NOTED = 1000;
+const LONGEST_NOTE = 200;
 
 export class Modern implements ModernWay {
   readonly #options: ModernOptions;
@@ -69,10 +70,10 @@ export class Modern implements ModernWay {
   #note({ caller: { grantId }, request, header }: Asked): void {
     if (this.#noted.has(grantId) || this.#noted.size >= MAX_NOTED) return;
     this.#noted.add(grantId);
-    const { clientInfo = null, version } = request.envelope;
+    const { clientInfo, version } = request.envelope;
     this.#options.log.info('client.version-header', {
       grant: grantId,
-      client: clientInfo,
+      client: clientInfo?.slice(0, LONGEST_NOTE) ?? null,
       header: header('mcp-protocol-version') ?? null,
       body: version,
     });

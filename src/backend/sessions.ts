@@ -17,7 +17,7 @@ import * as failures from './failures.js';
 import { KnownAnswers } from './handshake.js';
 import type { UpstreamFault, UpstreamSource } from './launch.js';
 import { ModernLink } from './modern-link.js';
-import { type Census, NO_OBSERVER, type SessionObserver } from './observer.js';
+import { type CallOutcome, type Census, NO_OBSERVER, type SessionObserver } from './observer.js';
 import { Session, type SessionHost } from './session.js';
 import type { SessionRecord, SessionStore } from './session-store.js';
 import type { Shared } from './shared.js';
@@ -138,6 +138,11 @@ export class Sessions implements AsyncDisposable {
     this.#shared.set(name, session);
     if (this.#isClosed) session.close(failures.stopping);
     return session;
+  }
+
+  /** A request has ended that was in no session. */
+  called(server: string, outcome: CallOutcome): void {
+    this.#observer.called(server, outcome);
   }
 
   get maxChildrenPerUser(): number {

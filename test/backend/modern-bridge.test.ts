@@ -90,7 +90,8 @@ test('a list says that it must not be kept', async () => {
 test('a client notices no restart, crash, or sleep', async () => {
   let now = 1_000_000;
   const store = memorySessionStore();
-  const open = () => startBridge({ traits: 'rich', store, now: () => now, limits: { childIdleMs: 60_000 } });
+  const open = () =>
+    startBridge({ traits: 'rich,older', store, now: () => now, limits: { childIdleMs: 60_000 } });
   const first = await open();
   const pid = await pidOf(modernClient(first.url));
   await first[Symbol.asyncDispose]();
@@ -202,6 +203,19 @@ test('a request gets the log messages that it asked for, and no other request do
   );
 });
 
+test('a client that takes JSON only gets its answer as JSON, without what comes before', async () => {
+  await using own = await startBridge({ traits: 'rich' });
+  const asking: Asking = {
+    headers: { Accept: 'application/json' },
+    meta: { 'io.modelcontextprotocol/logLevel': 'debug', progressToken: 1 },
+  };
+  const args = { method: 'notifications/message', params: { level: 'info', data: 'x' } };
+  const params = { name: 'notify', arguments: args };
+  const response = await modernClient(own.url).post('tools/call', params, asking);
+  assert.match(response.headers.get('content-type') ?? '', /^application\/json/);
+  assert.equal((await messagesOf(response)).length, 1);
+});
+
 test('a server without logging is not told a level', async () => {
   await using own = await startBridge();
   const it = modernClient(own.url);
@@ -303,6 +317,19 @@ test('a broker that is about to stop ends its subscriptions with a result', asyn
   assert.equal((await it.tool('whoami')).error, undefined);
 });
 
+test('a child is not made to watch more resources than it can be told anew', async () => {
+  await using own = await startBridge({ traits: 'rich' });
+  const it = modernClient(own.url);
+  const uris = (kind: string) => Array.from({ length: 600 }, (_, n) => `${kind}:${n}`);
+  const listen = (kind: string) =>
+    it.post('subscriptions/listen', { notifications: { resourceSubscriptions: uris(kind) } });
+  await nextEvent(eventsOf(await listen('a')));
+  const [refused] = await messagesOf(await listen('b'));
+  assert.equal(refused?.error?.data?.reason, 'too-many-subscriptions');
+  const same = await nextEvent(eventsOf(await listen('a')));
+  assert.equal(same.method, 'notifications/subscriptions/acknowledged');
+});
+
 test('a user has a bounded number of subscriptions', async () => {
   await using own = await startBridge({ traits: 'rich' });
   const it = modernClient(own.url);
@@ -314,7 +341,7 @@ test('a user has a bounded number of subscriptions', async () => {
   const other = await modernClient(own.url, 'bob.1').post('subscriptions/listen', { notifications: {} });
   assert.equal((await nextEvent(eventsOf(other))).method, 'notifications/subscriptions/acknowledged');
   gone.abort();
-  await until('room', async () => {
+  await until('room for one', async () => {
     const response = await it.post('subscriptions/listen', { notifications: {} });
     return response.headers.get('content-type') === 'text/event-stream';
   });

@@ -53,7 +53,7 @@ async function connectV1(url: string): Promise<App> {
 }
 
 async function connectV2(url: string): Promise<App> {
-  const client = new ClientV2(INFO, { versionNegotiation: { mode: 'auto' } });
+  const client = new ClientV2(INFO, { versionNegotiation: { mode: 'legacy' } });
   const transport = new TransportV2(new URL(url), init);
   await client.connect(transport);
   return {

@@ -11,6 +11,7 @@ import { listenHttp } from '../../src/http/server.js';
 import { startBridge, UNCONFINED } from '../fixtures/bridge.js';
 import { connect, jsonOf } from '../fixtures/client.js';
 import { bytesHeld, lengthOf, MIB, lazyPost as post, request, settled } from '../fixtures/lazy.js';
+import { modernBody, modernClient, modernHeaders } from '../fixtures/modern-client.js';
 import { until } from '../fixtures/until.js';
 
 const LIMIT = 4 * MIB;
@@ -43,6 +44,28 @@ for (const [form, accept] of [
     await until('room again', () => bytesHeld() - before < 20 * MIB);
   });
 }
+
+test("of thirty large answers to modern requests that nobody reads a few are held, for they are one user's", async (t) => {
+  const limits = { ...UNCONFINED.limits, memoryBytes: 4096 * MIB };
+  await using bridge = await startBridge({ containment: { limits } });
+  const params = { name: 'big', arguments: { bytes: 12 * MIB } };
+  const client = { headers: { Authorization: 'Bearer ann.1', ...modernHeaders('tools/call', params) } };
+  const calls = () => bridge.sessions.counts.calls;
+  const before = bytesHeld();
+  const sockets = await Promise.all(
+    Array.from({ length: 30 }, () => post(bridge, client, modernBody('tools/call', params))),
+  );
+  await until('the calls', () => calls() === 30);
+  await until('the first answer', () => calls() < 30);
+  await settled(calls);
+  const held = Math.round((bytesHeld() - before) / MIB);
+  t.diagnostic(`${held} MiB are held, ${calls()} calls wait`);
+  assert.ok(calls() >= 15);
+  assert.ok(held < 112, `${held} MiB are held`);
+  for (const socket of sockets) socket.destroy();
+  await until('the end', () => calls() === 0);
+  assert.equal((await modernClient(bridge.url).tool('whoami')).error, undefined);
+});
 
 test('what waited for its client comes whole, once it reads', async () => {
   await using bridge = await startBridge();
