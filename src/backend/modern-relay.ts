@@ -38,7 +38,7 @@ export class ModernRelay implements ModernWay {
     const ear = this.#earOf(asked);
     switch (request.message.method) {
       case 'server/discover':
-        return discover(asked, exchange, ear);
+        return this.#discover(asked, exchange, ear);
       case 'subscriptions/listen':
         return this.#listen(asked, exchange, ear);
       case 'tools/list':
@@ -50,11 +50,29 @@ export class ModernRelay implements ModernWay {
     }
   }
 
-  #listen({ caller: { userId }, request }: Asked, exchange: Exchange, ear: RelayEar): () => void {
-    const { message } = request;
-    if (message.bytes.length > MAX_LISTEN_BYTES) return refuse(message, exchange, TOO_LONG);
+  #discover({ server, request }: Asked, exchange: Exchange, ear: RelayEar): () => void {
+    const { message, envelope } = request;
+    const known = ear.known(envelope);
+    if (known === undefined) {
+      return ear.call(
+        request,
+        new RelayedCall(exchange, request, (answer) => ear.remember(envelope, answer)),
+      );
+    }
+    this.#options.sessions.called(server, 'answered');
+    void exchange.end(keptFor(rawAt(message.bytes, message.id), known));
+    return () => undefined;
+  }
+
+  #listen(asked: Asked, exchange: Exchange, ear: RelayEar): () => void {
+    const { request, server } = asked;
+    const { userId } = asked.caller;
     const open = this.#listening.get(userId) ?? 0;
-    if (open >= MAX_LISTENS_PER_USER) return refuse(message, exchange, failures.tooManyListeners);
+    const isLong = request.message.bytes.length > MAX_LISTEN_BYTES;
+    if (isLong || open >= MAX_LISTENS_PER_USER) {
+      this.#options.sessions.called(server, 'bridge_error');
+      return refuse(request.message, exchange, isLong ? TOO_LONG : failures.tooManyListeners);
+    }
     this.#listening.set(userId, open + 1);
     return ear.listen(request, {
       streams: exchange.streams,
@@ -79,16 +97,6 @@ export class ModernRelay implements ModernWay {
       sessions.shared('modern', caller, server, (host) => ({ greeting: 'none', ear: ear.at(host) })),
     );
   }
-}
-
-function discover({ request }: Asked, exchange: Exchange, ear: RelayEar): () => void {
-  const { message, envelope } = request;
-  const known = ear.known(envelope);
-  if (known === undefined) {
-    return ear.call(request, new RelayedCall(exchange, request, (answer) => ear.remember(envelope, answer)));
-  }
-  void exchange.end(keptFor(rawAt(message.bytes, message.id), known));
-  return () => undefined;
 }
 
 /** What the headers of a call say of its arguments is checked here: on stdio there are no headers. */
