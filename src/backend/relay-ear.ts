@@ -46,6 +46,8 @@ export class RelayEar implements Ear {
   #host: SessionHost | undefined;
   /** What the newest request said of its client. */
   #envelope: Envelope | undefined;
+  /** On whose behalf the newest child was asked what it is, until it has answered. */
+  #curious: Envelope | undefined;
 
   constructor(onClosed: () => void) {
     this.#onClosed = onClosed;
@@ -123,7 +125,8 @@ export class RelayEar implements Ear {
   }
 
   started(life: Life, write: (line: Buffer) => void): void {
-    if (this.#envelope !== undefined) write(discoverLine(this.#envelope));
+    this.#curious = this.#envelope;
+    if (this.#curious !== undefined) write(discoverLine(this.#curious));
     this.#listens.greet(life, write);
     this.#tools.renew();
   }
@@ -135,7 +138,9 @@ export class RelayEar implements Ear {
     }
     if (rawAt(message.bytes, message.id) !== DISCOVER)
       return this.#listens.answer(message) ? TAKEN : undefined;
-    if (this.#envelope !== undefined) this.#introduced(this.#envelope, message.bytes);
+    const asker = this.#curious;
+    this.#curious = undefined;
+    if (asker !== undefined) this.#introduced(asker, message.bytes);
     return TAKEN;
   }
 
