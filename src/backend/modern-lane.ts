@@ -63,10 +63,6 @@ export class Lane implements Ear, Child {
     return [...this.#inFlight].filter(({ mayAsk }) => mayAsk).length;
   }
 
-  get size(): number {
-    return this.#inFlight.size;
-  }
-
   /** Gives a request to the child; what is returned is for a client that goes away. */
   carry(exchange: ModernExchange): () => void {
     const { request } = exchange;

@@ -112,6 +112,8 @@ test('a client notices no restart, crash, or sleep', async () => {
   assert.equal(second.sessions.counts.sessions, 0);
   assert.notEqual(await pidOf(again), third);
   assert.ok(!second.events.some(({ event }) => event === 'session.version-changed'));
+  await second.sessions.save();
+  assert.equal(store.records.size, 0, 'nothing of it is stored');
 });
 
 test('a call on a child that dies is answered, and never made again', async () => {
