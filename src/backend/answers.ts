@@ -1,5 +1,6 @@
 /** Answers that the bridge asks for itself, and those that it gives on behalf of a child. */
-import { type RawJson, readMessage, splice } from '../mcp/message.js';
+import { type RawJson, type RequestMessage, rawAt, readMessage, splice } from '../mcp/message.js';
+import { errorAnswer, type RpcError } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
 
 /** What is asked by us is heard by nobody else. */
@@ -18,4 +19,10 @@ export function underId(id: RawJson, answer: Buffer): Buffer {
 export function isResult(answer: Buffer): boolean {
   const message = readMessage(answer);
   return message.kind === 'response' && message.result !== undefined;
+}
+
+/** Ends an exchange that no child takes part in. */
+export function refuse({ bytes, id }: RequestMessage, exchange: Exchange, error: RpcError): () => void {
+  void exchange.end(errorAnswer(rawAt(bytes, id), error), error.data?.retryAfterSeconds);
+  return () => undefined;
 }

@@ -137,6 +137,7 @@ export class Dialogue {
 
   /** A child is gone: what it owed is owed by us, what it asked is moot. */
   lose(life: Life, error: RpcError): void {
+    this.#options.ear?.lost?.(life, error);
     this.#asks.forget(life);
     this.#outbox.forgetRequests(life);
     this.#calls.dropLife(life, error);
@@ -160,6 +161,10 @@ export class Dialogue {
   hear(life: Life, line: Buffer, about?: number): Heard {
     if (line.length === 0) return { settled: false, drain: undefined };
     const message = readMessage(line);
+    if (message.kind === 'response' || message.kind === 'notification') {
+      const heard = this.#options.ear?.first?.(message);
+      if (heard !== undefined) return heard;
+    }
     switch (message.kind) {
       case 'response': {
         const drain = this.#calls.settle(message, life);

@@ -59,6 +59,9 @@ export function mayBeAsked(method: string, handshake: Handshake | undefined): bo
   );
 }
 
+/** What a conversation begins with. */
+type Words = Pick<RequestMessage, 'bytes'>;
+
 /**
  * How servers answered `initialize` before, so that the next conversation that begins with the same words costs no
  * process. By user: a server may greet each by name.
@@ -71,16 +74,16 @@ export class KnownAnswers {
     this.#now = now;
   }
 
-  find(userId: UserId, server: string, initialize: RequestMessage): Buffer | undefined {
+  find(userId: UserId, server: string, initialize: Words): Buffer | undefined {
     const known = this.#answers.get(keyOf(userId, server, initialize));
     return known !== undefined && known.until > this.#now() ? known.answer : undefined;
   }
 
-  forget(userId: UserId, server: string, initialize: RequestMessage): void {
+  forget(userId: UserId, server: string, initialize: Words): void {
     this.#answers.delete(keyOf(userId, server, initialize));
   }
 
-  remember(userId: UserId, server: string, initialize: RequestMessage, answer: Buffer): void {
+  remember(userId: UserId, server: string, initialize: Words, answer: Buffer): void {
     if (answer.length > MAX_ANSWER_BYTES) return;
     const key = keyOf(userId, server, initialize);
     this.#answers.delete(key);
@@ -97,7 +100,7 @@ const KNOWN_FOR_MS = 60 * MINUTE;
 const MAX_ANSWERS = 1000;
 const MAX_ANSWER_BYTES = 64 * 1024;
 
-function keyOf(userId: UserId, server: string, { bytes }: RequestMessage): string {
+function keyOf(userId: UserId, server: string, { bytes }: Words): string {
   return `${userId} ${server} ${createHash('sha256').update(bytes).digest('base64')}`;
 }
 

@@ -1,14 +1,115 @@
-/** For modern clients on modern servers. Not there yet. */
+/**
+ * Modern clients on modern servers. Each grant has one child of a server; it is told what its clients say in their own
+ * words, and they get its results as they are (`mcp/relayed-results.ts` has the exceptions). Kept for a client are its
+ * subscriptions, and how the server answered `server/discover`: a client that only looks costs no process.
+ */
+import type { UserId } from '../base/ids.js';
+import { after } from '../base/maybe.js';
 import { rawAt } from '../mcp/message.js';
-import { ERRORS, errorAnswer } from '../mcp/protocol.js';
+import { checkParamHeaders } from '../mcp/param-headers.js';
+import { because, ERRORS } from '../mcp/protocol.js';
+import { keptFor } from '../mcp/relayed-results.js';
+import { refuse } from './answers.js';
 import type { Exchange } from './calls.js';
+import * as failures from './failures.js';
+import { Leaving } from './leaving.js';
 import type { Asked, ModernOptions, ModernWay } from './modern.js';
+import { RelayEar } from './relay-ear.js';
+import { RelayedCall } from './relayed-call.js';
+
+/** Each is a connection that is kept open. */
+const MAX_LISTENS_PER_USER = 100;
+/** It is kept, and said to each new child. */
+const MAX_LISTEN_BYTES = 256 * 1024;
+const TOO_LONG = because(ERRORS.invalidParams, `a subscription has at most ${MAX_LISTEN_BYTES} bytes`);
 
 export class ModernRelay implements ModernWay {
-  constructor(_options: ModernOptions) {}
+  readonly #options: ModernOptions;
+  /** By grant and server. */
+  readonly #ears = new Map<string, RelayEar>();
+  readonly #listening = new Map<UserId, number>();
 
-  request({ request: { message } }: Asked, exchange: Exchange): () => void {
-    void exchange.end(errorAnswer(rawAt(message.bytes, message.id), ERRORS.unknownMethod));
+  constructor(options: ModernOptions) {
+    this.#options = options;
+  }
+
+  request(asked: Asked, exchange: Exchange): () => void {
+    const { request } = asked;
+    const ear = this.#earOf(asked);
+    switch (request.message.method) {
+      case 'server/discover':
+        return this.#discover(asked, exchange, ear);
+      case 'subscriptions/listen':
+        return this.#listen(asked, exchange, ear);
+      case 'tools/list':
+        return ear.call(request, new RelayedCall(exchange, request, (answer) => ear.listed(request, answer)));
+      case 'tools/call':
+        return callTool(asked, exchange, ear);
+      default:
+        return ear.call(request, new RelayedCall(exchange, request));
+    }
+  }
+
+  #discover({ server, request }: Asked, exchange: Exchange, ear: RelayEar): () => void {
+    const { message, envelope } = request;
+    const known = ear.known(envelope);
+    if (known === undefined) {
+      return ear.call(
+        request,
+        new RelayedCall(exchange, request, (answer) => ear.remember(envelope, answer)),
+      );
+    }
+    this.#options.sessions.called(server, 'answered');
+    void exchange.end(keptFor(rawAt(message.bytes, message.id), known));
     return () => undefined;
   }
+
+  #listen(asked: Asked, exchange: Exchange, ear: RelayEar): () => void {
+    const { request, server } = asked;
+    const { userId } = asked.caller;
+    const open = this.#listening.get(userId) ?? 0;
+    const isLong = request.message.bytes.length > MAX_LISTEN_BYTES;
+    if (isLong || open >= MAX_LISTENS_PER_USER) {
+      this.#options.sessions.called(server, 'bridge_error');
+      return refuse(request.message, exchange, isLong ? TOO_LONG : failures.tooManyListeners);
+    }
+    this.#listening.set(userId, open + 1);
+    return ear.listen(request, {
+      streams: exchange.streams,
+      send: (notification) => exchange.send(notification),
+      end: (answer, retryAfterSeconds) => {
+        const left = (this.#listening.get(userId) ?? 1) - 1;
+        if (left > 0) this.#listening.set(userId, left);
+        else this.#listening.delete(userId);
+        return exchange.end(answer, retryAfterSeconds);
+      },
+    });
+  }
+
+  #earOf({ caller, server }: Asked): RelayEar {
+    const name = `${caller.grantId} ${server}`;
+    const known = this.#ears.get(name);
+    if (known !== undefined) return known;
+    const ear = new RelayEar(() => this.#ears.delete(name));
+    this.#ears.set(name, ear);
+    const { sessions } = this.#options;
+    return ear.attach(
+      sessions.shared('modern', caller, server, (host) => ({ greeting: 'none', ear: ear.at(host) })),
+    );
+  }
+}
+
+/** What the headers of a call say of its arguments is checked here: on stdio there are no headers. */
+function callTool({ request, header }: Asked, exchange: Exchange, ear: RelayEar): () => void {
+  const leaving = new Leaving();
+  void after(ear.headersOf(request), (expected) => {
+    if (leaving.isGone) return;
+    const fault = checkParamHeaders(expected, request, header);
+    leaving.means(
+      fault === undefined
+        ? ear.call(request, new RelayedCall(exchange, request))
+        : refuse(request.message, exchange, fault),
+    );
+  });
+  return leaving.go;
 }

@@ -14,7 +14,7 @@ import {
   rawAt,
 } from '../mcp/message.js';
 import { errorAnswer, notification, type RpcError, resultAnswer } from '../mcp/protocol.js';
-import { isResult, silent, underId } from './answers.js';
+import { isResult, refuse, silent, underId } from './answers.js';
 import type { Exchange } from './calls.js';
 import { Children, type Link } from './children.js';
 import { Dialogue } from './dialogue.js';
@@ -83,7 +83,7 @@ export class Session {
     this.#seenAt = record?.seenAt ?? host.now();
     this.#workedAt = host.now();
     this.#dialogue = new Dialogue({
-      write: (life, line) => this.#write(life, line),
+      write: (life, line) => this.write(life, line),
       withdraw: (life, key) => this.#children.withdraw(life, key),
       serving: () => this.#children.serving,
       now: host.now,
@@ -188,12 +188,11 @@ export class Session {
     const life = this.callsInFlight < MAX_CALLS ? this.#children.need() : failures.tooManyCalls;
     if (typeof life !== 'number') {
       this.#host.observer.called(this.server, 'bridge_error');
-      void exchange.end(errorAnswer(rawAt(message.bytes, message.id), life), life.data?.retryAfterSeconds);
-      return () => undefined;
+      return refuse(message, exchange, life);
     }
     const watched = this.#watch(message, exchange, life, wakes ? now : undefined);
     const { key, line } = this.#dialogue.call(message, watched, life);
-    if (this.#write(life, line, key) === 'clogged') this.#dialogue.refuse(key, failures.childNotReading);
+    if (this.write(life, line, key) === 'clogged') this.#dialogue.refuse(key, failures.childNotReading);
     return (why = 'the client disconnected') => this.#dialogue.giveUp(key, why);
   }
 
@@ -213,18 +212,22 @@ export class Session {
 
   /** What its child answered to the greeting of a shared session; one is started if there is none. */
   greeting(): Promise<Buffer | RpcError> {
-    this.#seenAt = this.#workedAt = this.#host.now();
-    const life = this.#children.need();
+    const life = this.need();
     if (this.#greetingAnswer !== undefined) return Promise.resolve(this.#greetingAnswer);
     if (typeof life !== 'number') return Promise.resolve(life);
     return new Promise((resolve) => this.#curious.push(resolve));
+  }
+
+  need(): Life | RpcError {
+    this.#seenAt = this.#workedAt = this.#host.now();
+    return this.#children.need();
   }
 
   /** Changes what each child is told, for a shared session: no child is started for it. */
   wish(change: (wishes: SessionWishes) => SessionWishes): void {
     this.#wishes = change(this.#wishes);
     const { serving } = this.#children;
-    if (serving !== undefined) this.#tell(serving, (line) => this.#write(serving, line));
+    if (serving !== undefined) this.#tell(serving, (line) => this.write(serving, line));
   }
 
   /** Opens the standing stream; what is returned is for the client that leaves it. */
@@ -273,7 +276,7 @@ export class Session {
   /** A new child is told what this conversation has settled. */
   async #greet(life: Life, child: Link): Promise<RpcError | undefined> {
     const greeting = this.#shared?.greeting;
-    if (greeting === 'none') return undefined;
+    if (greeting === 'none') return void this.#shared?.ear.started?.(life, (line) => child.write(line));
     const initialize =
       this.#handshake?.initialize ?? this.#opening?.initialize ?? (greeting && asRequest(greeting));
     if (initialize === undefined) return failures.sessionClosed;
@@ -368,7 +371,7 @@ export class Session {
         this.#told.set(life, wish(this.#told.get(life) ?? NO_WISHES));
         // Its child may have been replaced while it was asked.
         const { serving } = this.#children;
-        if (serving !== undefined) this.#tell(serving, (line) => this.#write(serving, line));
+        if (serving !== undefined) this.#tell(serving, (line) => this.write(serving, line));
         return this.#host
           .changed(this, this.#wishes)
           .catch((error: unknown) => log.error('session.not-saved', { error: describeError(error) }))
@@ -383,7 +386,7 @@ export class Session {
     this.#children.release();
   }
 
-  #write(life: Life, line: Buffer, key?: number): 'clogged' | undefined {
+  write(life: Life, line: Buffer, key?: number): 'clogged' | undefined {
     this.#host.observer.bytes('to_child', line.length);
     return this.#children.write(life, line, key);
   }

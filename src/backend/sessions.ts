@@ -119,7 +119,7 @@ export class Sessions implements AsyncDisposable {
    * The session that all requests with this key share, in memory alone: it has no record, and nobody gets its id. One is
    * made, of what `make` says, when there is none.
    */
-  shared(key: string, caller: Caller, server: string, make: () => Shared): Session {
+  shared(key: string, caller: Caller, server: string, make: (host: SessionHost) => Shared): Session {
     const name = `${caller.grantId} ${server} ${key}`;
     const known = this.#shared.get(name);
     if (known !== undefined && known.state !== 'closed') return known;
@@ -134,7 +134,7 @@ export class Sessions implements AsyncDisposable {
         if (this.#shared.get(name) === session) this.#shared.delete(name);
       },
     };
-    const session = new Session(id, caller, server, host, make());
+    const session = new Session(id, caller, server, host, make(host));
     this.#sessions.set(id, session);
     this.#shared.set(name, session);
     if (this.#isClosed) session.close(failures.stopping);

@@ -3,8 +3,10 @@
  * they ask goes to a child that requests with the same words to say about their client share.
  */
 import { MINUTE } from '../base/clock.js';
-import type { NotificationMessage, RequestMessage } from '../mcp/message.js';
-import type { Drain, Exchange } from './calls.js';
+import type { NotificationMessage, RequestMessage, ResponseMessage } from '../mcp/message.js';
+import type { RpcError } from '../mcp/protocol.js';
+import type { Drain, Exchange, Heard } from './calls.js';
+import type { Life } from './lives.js';
 
 export interface Shared {
   /** What each of its children is told first: of a legacy server `initialize`, of a modern one nothing. */
@@ -25,6 +27,12 @@ export interface Ear {
   ask(question: RequestMessage, calls: readonly Exchange[]): Drain;
   /** Also `notifications/cancelled`, by which a child takes a question back. */
   note(notification: NotificationMessage, calls: readonly Exchange[]): Drain;
+  /** A child is there that is not told anything first. What is written to it now it reads before the rest. */
+  started?(life: Life, write: (line: Buffer) => void): void;
+  /** Before anybody else; undefined for what it does not take. */
+  first?(message: ResponseMessage | NotificationMessage): Heard | undefined;
+  /** A child will say no more. */
+  lost?(life: Life, error: RpcError): void;
   /** The broker is about to stop: who listens may go on listening at the next one. */
   hangUp(): void;
   /** The session is no more. */
