@@ -5,8 +5,9 @@
  */
 import { MINUTE } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
-import { sha256, type UserId } from '../base/ids.js';
+import { type Sha256, sha256, type UserId } from '../base/ids.js';
 import { after, type Maybe } from '../base/maybe.js';
+import type { Envelope } from '../mcp/envelope.js';
 import { discoverResult, type Greeting, readGreeting } from '../mcp/legacy-to-modern.js';
 import { rawAt } from '../mcp/message.js';
 import { initializeFor, initializeParams } from '../mcp/modern-to-legacy.js';
@@ -27,6 +28,7 @@ const BROKER = { id: '"fjmcp-broker"', clientInfo: '{"name":"fjmcp-broker","vers
 /** An upgraded server is noticed at the next start of one of its children, and this late at the latest. */
 const KNOWN_FOR_MS = 60 * MINUTE;
 const MAX_KNOWN = 1000;
+const MAX_SAID = 1024;
 const MAX_KNOWN_BYTES = 64 * 1024;
 /** Each is a connection that is kept open. */
 const MAX_LISTENERS_PER_USER = 100;
@@ -36,6 +38,7 @@ const MAX_WATCHED = 1000;
 export class ModernBridge implements ModernWay {
   readonly #options: ModernOptions;
   readonly #clients = new Map<string, ModernClient>();
+  readonly #keys = new Map<string, Sha256>();
   /** How servers greet, by user: a server may greet each by name. A probe then costs no process. */
   readonly #greetings: ExpiringMap<string, Greeting>;
   /** Servers that asked something when nobody could tell which request it was about. */
@@ -178,7 +181,7 @@ export class ModernBridge implements ModernWay {
   #clientOf(asked: Asked): ModernClient {
     const { caller, server, request } = asked;
     const { sessions } = this.#options;
-    const key = sha256(initializeParams(request.envelope, BROKER));
+    const key = this.#keyOf(request.envelope);
     const name = `${caller.grantId} ${server} ${key}`;
     const known = this.#clients.get(name);
     if (known !== undefined) return known;
@@ -195,6 +198,17 @@ export class ModernBridge implements ModernWay {
     });
     this.#clients.set(name, client);
     return client;
+  }
+
+  /** Clients say the same of themselves with every request, and most of them the same as others. */
+  #keyOf(envelope: Envelope): Sha256 {
+    const said = `${envelope.clientInfo ?? ''}\n${envelope.capabilities}`;
+    const known = this.#keys.get(said);
+    if (known !== undefined) return known;
+    const key = sha256(initializeParams(envelope, BROKER));
+    if (this.#keys.size >= MAX_KNOWN) this.#keys.clear();
+    if (said.length <= MAX_SAID) this.#keys.set(said, key);
+    return key;
   }
 
   #greeted(name: string, answer: Buffer): void {

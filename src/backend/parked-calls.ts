@@ -57,19 +57,21 @@ export class ParkedCalls {
   begin(place: Place, exchange: Exchange, lane: CallLane): () => void {
     const { sealer, now, random } = this.#options;
     const { caller, server } = place;
-    const id = randomId<string>(random, 'ca_');
+    // Most calls are never parked, and need none.
+    let id: string | undefined;
+    const named = () => (id ??= randomId<string>(random, 'ca_'));
     const call = new ModernCall(place.request, exchange, lane, {
       deadline: () => now() + PARKED_MS,
       stateFor: ({ request, round }, goal, until) =>
         sealState(
           sealer,
           { caller, server, request },
-          goal === 'a new call' ? goal : { call: id, round },
+          goal === 'a new call' ? goal : { call: named(), round },
           until,
         ),
       asked: () => this.#options.called(server, 'answered'),
-      keep: (parked) => this.#keep(caller, id, parked),
-      forget: () => this.#forget(caller, id),
+      keep: (parked) => this.#keep(caller, named(), parked),
+      forget: () => id !== undefined && this.#forget(caller, id),
     });
     return call.begin(lane.carry(call));
   }

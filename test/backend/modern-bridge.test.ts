@@ -274,7 +274,9 @@ test('a resource is watched once for all who want it, and no longer than they do
     return () => gone.abort();
   };
   const lines = async (method: string) =>
-    (await linesWith(it, `"${method}"`)).map((line) => JSON.parse(line).params.uri).sort();
+    (await linesWith(it, `"${method}"`))
+      .map((line) => JSON.parse(line).params.uri as string)
+      .sort((a, b) => a.localeCompare(b));
   const leaveFirst = await listen(['a:1', 'b:1']);
   const leaveSecond = await listen(['b:1']);
   await until('both', async () => (await lines('resources/subscribe')).length === 2);

@@ -20,7 +20,12 @@ type Revision = (typeof REVISIONS)[number];
 type Cell = `${Era} ${Revision}`;
 
 /** The cells that have to hold. The others run as well, and the table says how far they are. */
-const required: readonly Cell[] = ['legacy 2025-11-25', 'modern 2026-07-28'];
+const required: readonly Cell[] = [
+  'legacy 2025-11-25',
+  'legacy 2026-07-28',
+  'modern 2025-11-25',
+  'modern 2026-07-28',
+];
 
 /** Checks that cannot pass, each with its reason. One that passes after all fails the run until it is removed here. */
 const exceptions: Readonly<Partial<Record<Cell, readonly Exception[]>>> = {
