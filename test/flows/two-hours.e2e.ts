@@ -114,6 +114,8 @@ test('two hours of calls with upstream tokens of a minute: none fails, and no se
     startStage({
       env: {
         BROKER_MCP_COMMAND: children.command,
+        // Each of its processes is counted: a sibling for a probe would be one that no session knows.
+        BROKER_MCP_PROTOCOL: 'legacy',
         BROKER_SANDBOX: 'none',
         BROKER_ACCESS_TOKEN_SECONDS: `${(HOURS + 1) * 3600}`,
       },
