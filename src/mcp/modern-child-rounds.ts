@@ -2,18 +2,19 @@
  * Rounds of one call (MCP 2026-07-28, basic/patterns/mrtr): what a child wants to know becomes requests to the client, and
  * their answers go back with the child's state in a retry of the call. What is asked and answered passes as it came.
  */
+import { type Need, needOf } from './capabilities.js';
+import { insertion } from './edits.js';
 import { type Edit, type RawJson, rawAt, textAt, valueAt } from './message.js';
-import { insertion } from './meta.js';
-import type { Asked } from './modern-child-greeting.js';
 import type { ResultMembers } from './modern-child-results.js';
 import type { RpcError } from './protocol.js';
-import { type Entry, entriesOf, isObjectAt, isTextAt, membersOf, type Span } from './scan.js';
+import { type Entry, entriesOf, isObjectAt, membersOf, type Span } from './scan.js';
 
 /** One thing that a child wants to know. */
 export interface Input {
   /** The name the child gave it, as it stands in JSON. */
   readonly key: RawJson;
   readonly method: string;
+  readonly need: Need;
   /** The params of the request, or nothing. */
   readonly params: RawJson | undefined;
 }
@@ -23,27 +24,8 @@ export interface Round {
   readonly requestState: RawJson | undefined;
 }
 
-/** The methods that may need more than one round. */
-export const MULTI_ROUND: ReadonlySet<string> = new Set(['tools/call', 'prompts/get', 'resources/read']);
 export const MAX_ROUNDS = 20;
 const MAX_INPUTS = 32;
-
-/** What a client must have declared to be asked this; undefined for what no client can be asked. */
-function needOf(method: string, line: Buffer, params: Span | undefined): Asked | undefined {
-  const given = params === undefined ? Buffer.from('{}') : line.subarray(params.start, params.end);
-  switch (method) {
-    case 'elicitation/create':
-      return isUrlMode(given) ? 'elicitation.url' : 'elicitation.form';
-    case 'sampling/createMessage': {
-      const names = ['tools', 'toolChoice'];
-      return names.some((name) => valueAt(given, [name]) !== undefined) ? 'sampling.tools' : 'sampling';
-    }
-    case 'roots/list':
-      return 'roots';
-    default:
-      return undefined;
-  }
-}
 
 const unusable = (why: string): RpcError => ({
   code: -32603,
@@ -55,7 +37,7 @@ export const TOO_MANY_ROUNDS = unusable(`it asked ${MAX_ROUNDS} times for one ca
 export const NOT_KEPT = unusable('the call cannot be repeated');
 
 /** What a child asks for; or why the client is not asked. */
-export function readRound(line: Buffer, found: ResultMembers, may: ReadonlySet<Asked>): Round | RpcError {
+export function readRound(line: Buffer, found: ResultMembers, may: ReadonlySet<Need>): Round | RpcError {
   const { inputRequests, requestState } = found;
   if (inputRequests === undefined && requestState === undefined) return unusable('it names none');
   const entries = inputRequests ? entriesOf(line, inputRequests.start, MAX_INPUTS) : [];
@@ -70,34 +52,28 @@ export function readRound(line: Buffer, found: ResultMembers, may: ReadonlySet<A
   return { inputs, requestState: requestState && rawAt(line, requestState) };
 }
 
-function readInput(line: Buffer, { key, value }: Entry, may: ReadonlySet<Asked>): Input | RpcError {
+function readInput(line: Buffer, { key, value }: Entry, may: ReadonlySet<Need>): Input | RpcError {
   const scanned = isObjectAt(line, value.start)
     ? membersOf(line, value.start, ['method', 'params'])
     : 'malformed';
   if (typeof scanned === 'string') return unusable('one of them is no request');
   const { method: methodSpan, params } = scanned.members;
   const method = (methodSpan && textAt(line, methodSpan)) ?? '';
-  const need = needOf(method, line, params);
+  const need = needOf({ bytes: line, method, params });
   if (need === undefined) return unusable('one of them is of a kind that there is not');
   if (!may.has(need)) return unusable(`the client does not offer ${need}`);
-  return { key: rawAt(line, key), method, params: params && rawAt(line, params) };
-}
-
-function isUrlMode(params: Buffer): boolean {
-  const mode = valueAt(params, ['mode']);
-  return mode !== undefined && isTextAt(params, mode, 'url');
+  return { key: rawAt(line, key), method, need, params: params && rawAt(line, params) };
 }
 
 /**
  * The request that asks the client. MCP 2025-11-25, client/elicitation: by URL it has an `elicitationId`, which
  * MCP 2026-07-28 no longer knows; its completion is never told.
  */
-export function requestOf({ method, params }: Input, id: RawJson): Buffer {
+export function requestOf({ method, need, params }: Input, id: RawJson): Buffer {
   const head = `{"jsonrpc":"2.0","id":${id},"method":"${method}"`;
   if (params === undefined) return Buffer.from(`${head}}`, 'latin1');
   const bytes = Buffer.from(params, 'latin1');
-  const needsId =
-    method === 'elicitation/create' && isUrlMode(bytes) && valueAt(bytes, ['elicitationId']) === undefined;
+  const needsId = need === 'elicitation.url' && valueAt(bytes, ['elicitationId']) === undefined;
   const given = needsId ? `{"elicitationId":${id},${params.slice(1)}` : params;
   return Buffer.from(`${head},"params":${given}}`, 'latin1');
 }
