@@ -33,7 +33,7 @@ const REPLACED: ReadonlyMap<RawJson, number> = new Map([
   // Resource not found.
   ['-32002', ERRORS.invalidParams.code],
   // URL elicitation required: where `elicitationsIn` was of no use.
-  ['-32042', -32603],
+  ['-32042', ERRORS.internal.code],
 ]);
 
 export function toModernAnswer(method: string, answer: Buffer, server: ServerSide): Buffer {

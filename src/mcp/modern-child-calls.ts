@@ -18,7 +18,7 @@ import {
   TOO_MANY_ROUNDS,
   unanswered,
 } from './modern-child-rounds.js';
-import { errorAnswer, notification, type RpcError } from './protocol.js';
+import { errorAnswer, type RpcError, withdrawal } from './protocol.js';
 import type { Span } from './scan.js';
 
 export interface CallBook {
@@ -64,9 +64,6 @@ export const emptyBook = (maxHeld: number): CallBook => ({
 
 /** Ids of ours are strings, those of sessions are numbers. */
 export const isOurs = (id: RawJson): boolean => id.startsWith('"fjmcp-');
-
-export const withdrawal = (id: RawJson): Buffer =>
-  notification('notifications/cancelled', { requestId: id.slice(1, -1) });
 
 const stay = (book: CallBook): CallStep => ({ book, toChild: [], toClient: [] });
 

@@ -22,7 +22,7 @@ import {
   subscriptionOf,
   withoutSubscription,
 } from './modern-child-results.js';
-import { ERRORS, errorAnswer, META, type RpcError, rawAnswer, resultAnswer } from './protocol.js';
+import { ERRORS, errorAnswer, META, type RpcError, rawAnswer, resultAnswer, withdrawal } from './protocol.js';
 import { parseObject } from './raw-json.js';
 import { isObjectAt, membersOf, type Span, skipSpace } from './scan.js';
 
@@ -219,7 +219,7 @@ function listened(state: ModernChild, step: listen.ListeningStep): ModernStep {
     state: { ...state, listening },
     toChild: [
       ...(open === undefined ? [] : [listenRequest(open, envelope)]),
-      ...cancel.map((id) => lineOf(calls.withdrawal(id))),
+      ...cancel.map((id) => lineOf(withdrawal(id))),
     ],
     toClient: answered.map(({ id, error }) =>
       error === undefined ? resultAnswer(id, {}) : errorAnswer(id, error),

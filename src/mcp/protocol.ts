@@ -85,6 +85,14 @@ export function notification(method: string, params?: object): Buffer {
   return Buffer.from(JSON.stringify({ jsonrpc: '2.0', method, params }));
 }
 
+/** What was asked under an id of ours is taken back. */
+export function withdrawal(id: RawJson): Buffer {
+  return Buffer.from(
+    `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${id}}}`,
+    'latin1',
+  );
+}
+
 /** The id goes back as it came, byte for byte: it was latin1 text of the original bytes. */
 function envelope(id: RawJson | undefined, name: 'error' | 'result', value: string): Buffer {
   return Buffer.concat([
