@@ -12,7 +12,7 @@ import { discoverResult, type Greeting, readGreeting } from '../mcp/legacy-to-mo
 import { rawAt } from '../mcp/message.js';
 import { initializeFor, initializeParams } from '../mcp/modern-to-legacy.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
-import { ERRORS, type RpcError, rawAnswer } from '../mcp/protocol.js';
+import { BROKER_INFO, ERRORS, type RpcError, rawAnswer } from '../mcp/protocol.js';
 import { granted, readFilter } from '../mcp/subscriptions.js';
 import { isResult, refuse } from './answers.js';
 import type { Exchange } from './calls.js';
@@ -25,7 +25,7 @@ import { ModernExchange } from './modern-exchange.js';
 import type { Lane } from './modern-lane.js';
 import { ParkedCalls } from './parked-calls.js';
 
-const BROKER = { id: '"fjmcp-broker"', clientInfo: '{"name":"fjmcp-broker","version":"1"}' };
+const BROKER = { id: '"fjmcp-broker"', clientInfo: BROKER_INFO };
 /** An upgraded server is noticed at the next start of one of its children, and this late at the latest. */
 const KNOWN_FOR_MS = 60 * MINUTE;
 const MAX_KNOWN = 1000;

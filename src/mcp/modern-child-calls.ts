@@ -8,7 +8,7 @@ import { MODERN_METHODS } from './methods.js';
 import type { ResultMembers } from './modern-child-results.js';
 import {
   type Answers,
-  type Input,
+  type InputRequest,
   MAX_ROUNDS,
   NOT_KEPT,
   readRound,
@@ -41,7 +41,7 @@ export interface Call {
   /** The id the child knows now; undefined while the client is asked. */
   readonly id: RawJson | undefined;
   readonly rounds: number;
-  readonly asked: ReadonlyMap<RawJson, Input>;
+  readonly asked: ReadonlyMap<RawJson, InputRequest>;
   readonly answers: Answers;
   readonly requestState: RawJson | undefined;
   readonly held: number;

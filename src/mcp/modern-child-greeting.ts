@@ -6,6 +6,7 @@ import { declared, hasFlag, type Need, neutralClient, neutralServer } from './ca
 import { type RawJson, rawAt, textAt, valueAt } from './message.js';
 import { type EnvelopeMembers, membersOfEnvelope } from './modern-child-requests.js';
 import {
+  BROKER_INFO,
   ERRORS,
   LEGACY_VERSIONS,
   META,
@@ -62,7 +63,7 @@ export function readClient(line: Buffer): ClientSide | undefined {
 /** Of the broker itself, which may ask before there is a client. */
 export const OUR_ENVELOPE = membersOfEnvelope({
   version: MODERN_VERSION,
-  clientInfo: toRaw({ name: 'fjmcp-broker', version: '1' }),
+  clientInfo: BROKER_INFO,
   capabilities: '{}',
 });
 

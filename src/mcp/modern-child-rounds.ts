@@ -10,17 +10,18 @@ import type { RpcError } from './protocol.js';
 import { type Entry, entriesOf, isObjectAt, membersOf, type Span } from './scan.js';
 
 /** One thing that a child wants to know. */
-export interface Input {
+export interface InputRequest {
   /** The name the child gave it, as it stands in JSON. */
   readonly key: RawJson;
   readonly method: string;
+  /** What the client must have declared to be asked it. */
   readonly need: Need;
   /** The params of the request, or nothing. */
   readonly params: RawJson | undefined;
 }
 
 export interface Round {
-  readonly inputs: readonly Input[];
+  readonly inputs: readonly InputRequest[];
   readonly requestState: RawJson | undefined;
 }
 
@@ -43,16 +44,20 @@ export function readRound(line: Buffer, found: ResultMembers, may: ReadonlySet<N
   const entries = inputRequests ? entriesOf(line, inputRequests.start, MAX_INPUTS) : [];
   if (entries === 'too many') return unusable(`more than ${MAX_INPUTS} things at once`);
   if (entries === 'malformed') return unusable('it is no object of requests');
-  const inputs: Input[] = [];
+  const inputs: InputRequest[] = [];
   for (const entry of entries) {
-    const input = readInput(line, entry, may);
+    const input = readInputRequest(line, entry, may);
     if ('code' in input) return input;
     inputs.push(input);
   }
   return { inputs, requestState: requestState && rawAt(line, requestState) };
 }
 
-function readInput(line: Buffer, { key, value }: Entry, may: ReadonlySet<Need>): Input | RpcError {
+function readInputRequest(
+  line: Buffer,
+  { key, value }: Entry,
+  may: ReadonlySet<Need>,
+): InputRequest | RpcError {
   const scanned = isObjectAt(line, value.start)
     ? membersOf(line, value.start, ['method', 'params'])
     : 'malformed';
@@ -69,7 +74,7 @@ function readInput(line: Buffer, { key, value }: Entry, may: ReadonlySet<Need>):
  * The request that asks the client. MCP 2025-11-25, client/elicitation: by URL it has an `elicitationId`, which
  * MCP 2026-07-28 no longer knows; its completion is never told.
  */
-export function requestOf({ method, need, params }: Input, id: RawJson): Buffer {
+export function requestOf({ method, need, params }: InputRequest, id: RawJson): Buffer {
   const head = `{"jsonrpc":"2.0","id":${id},"method":"${method}"`;
   if (params === undefined) return Buffer.from(`${head}}`, 'latin1');
   const bytes = Buffer.from(params, 'latin1');
@@ -82,13 +87,13 @@ export function requestOf({ method, need, params }: Input, id: RawJson): Buffer 
  * What an answer of the client is to the child. MCP 2026-07-28, basic/patterns/mrtr has results only: a form or a page
  * that the client could not show was not filled in, which a child knows as `cancel`; for anything else there is no word.
  */
-export function responseOf(input: Input, line: Buffer, result: Span | undefined): RawJson | undefined {
+export function responseOf(input: InputRequest, line: Buffer, result: Span | undefined): RawJson | undefined {
   if (result !== undefined) return rawAt(line, result);
   return input.method === 'elicitation/create' ? '{"action":"cancel"}' : undefined;
 }
 
 /** To the client, whose own answer keeps its call from going on. */
-export function unanswered({ method }: Input, line: Buffer): RpcError {
+export function unanswered({ method }: InputRequest, line: Buffer): RpcError {
   const span = valueAt(line, ['error', 'message']);
   const said = (span && textAt(line, span)) ?? '';
   return { code: -32603, message: `The client refused ${method}: ${said.slice(0, 1000)}` };

@@ -13,6 +13,8 @@ export const LEGACY_VERSIONS: readonly string[] = [
   '2025-03-26',
   '2024-11-05',
 ];
+/** Who the broker is where it speaks for itself: an Implementation. */
+export const BROKER_INFO: RawJson = '{"name":"fjmcp-broker","version":"1"}';
 /** From here on event ids and events without data are understood (MCP 2025-11-25, basic/transports). */
 export const RESUMABLE_VERSION = '2025-11-25';
 /** From here on there is no handshake and no session. */
