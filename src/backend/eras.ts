@@ -9,15 +9,10 @@ import { type Clock, SECOND } from '../base/clock.js';
 import { type Sha256, sha256 } from '../base/ids.js';
 import { describeError, type Log, type LogFields } from '../base/log.js';
 import { rawAt, readMessage, valueAt } from '../mcp/message.js';
-import {
-  MAX_DISCOVER_BYTES,
-  OUR_ENVELOPE,
-  objectOf,
-  parse,
-  versionsIn,
-} from '../mcp/modern-child-greeting.js';
+import { MAX_DISCOVER_BYTES, OUR_ENVELOPE, versionsIn } from '../mcp/modern-child-greeting.js';
 import { discoverRequest } from '../mcp/modern-child-requests.js';
-import { LEGACY_VERSIONS, MODERN_VERSION, type RpcError } from '../mcp/protocol.js';
+import { ERRORS, LEGACY_VERSIONS, MODERN_VERSION, type RpcError } from '../mcp/protocol.js';
+import { isObject, parseObject } from '../mcp/raw-json.js';
 import { type Child, type ChildEnd, describeEnd } from './child.js';
 import type { EraStore, EraVerdict } from './era-store.js';
 import * as failures from './failures.js';
@@ -162,15 +157,17 @@ export function judge(line: Buffer): Finding | undefined {
   const message = readMessage(line);
   if (message.kind !== 'response') return undefined;
   if (line.length > MAX_DISCOVER_BYTES) return legacy('its answer is too long');
-  const { result, error } = parse(line) ?? {};
+  const { result, error } = parseObject(line) ?? {};
   // A copy: the line may be a small part of much more that was read.
   const discover = line.length > MAX_KEPT_BYTES ? null : Buffer.from(line);
-  const supported = versionsIn(objectOf(result) ?? {});
+  const supported = versionsIn(isObject(result) ? result : {});
   if (supported.length > 0) return judgeVersions(supported, discover);
   // MCP 2026-07-28, basic/transports/stdio: the one error that says what a server does speak.
   const code = valueAt(line, ['error', 'code']);
-  if (code !== undefined && rawAt(line, code) === '-32022')
-    return judgeVersions(versionsIn(objectOf(objectOf(error)?.data) ?? {}), discover);
+  if (code !== undefined && Number(rawAt(line, code)) === ERRORS.unsupportedVersion.code) {
+    const data = isObject(error) && isObject(error.data) ? error.data : {};
+    return judgeVersions(versionsIn(data), discover);
+  }
   return legacy('it does not know server/discover');
 }
 

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { type Clock, MINUTE } from '../base/clock.js';
 import type { UserId } from '../base/ids.js';
 import { type RequestMessage, readMessage, splice, valueAt } from '../mcp/message.js';
+import { isObject, parseObject } from '../mcp/raw-json.js';
 
 export interface Handshake {
   /** The client's request under an id of ours, asking for the version that was agreed on. */
@@ -31,8 +32,7 @@ export function underOurId(message: RequestMessage): RequestMessage {
 /** Undefined when the child refused. Both messages are small (the door sees to it of the client's), so they are parsed. */
 export function agree(initialize: RequestMessage, answer: Buffer): Handshake | undefined {
   if (answer.length > MAX_GREETING_BYTES) return undefined;
-  const { result } = parse<{ result?: { protocolVersion?: unknown } }>(answer) ?? {};
-  const version = result?.protocolVersion;
+  const version = memberOf(parseObject(answer)?.result, 'protocolVersion');
   if (typeof version !== 'string') return undefined;
   const { bytes } = initialize;
   const asked = valueAt(bytes, ['params', 'protocolVersion']);
@@ -45,8 +45,7 @@ export function agree(initialize: RequestMessage, answer: Buffer): Handshake | u
 export function recall(bytes: Buffer): Handshake | undefined {
   const initialize = asRequest(bytes);
   if (initialize === undefined) return undefined;
-  const { params } = parse<{ params?: { protocolVersion?: unknown } }>(bytes) ?? {};
-  const version = params?.protocolVersion;
+  const version = memberOf(parseObject(bytes)?.params, 'protocolVersion');
   if (typeof version !== 'string') return undefined;
   return { initialize, version, clientCapabilities: capabilitiesOf(initialize) };
 }
@@ -110,17 +109,8 @@ export function asRequest(bytes: Buffer): RequestMessage | undefined {
 }
 
 function capabilitiesOf({ bytes }: RequestMessage): string[] {
-  const { params } = parse<{ params?: { capabilities?: unknown } }>(bytes) ?? {};
-  const declared = Object.keys(params?.capabilities ?? {});
+  const declared = Object.keys(memberOf(parseObject(bytes)?.params, 'capabilities') ?? {});
   return [...NEEDS.values()].filter((name) => declared.includes(name));
 }
 
-/** `T` may only promise optional members of unknown type: every object keeps that promise. */
-function parse<T extends object>(bytes: Buffer): T | undefined {
-  try {
-    const value: unknown = JSON.parse(bytes.toString());
-    return typeof value === 'object' && value !== null ? (value as T) : undefined;
-  } catch {
-    return undefined;
-  }
-}
+const memberOf = (value: unknown, name: string): unknown => (isObject(value) ? value[name] : undefined);

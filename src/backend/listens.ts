@@ -11,8 +11,7 @@ import {
   type ResponseMessage,
   rawAt,
 } from '../mcp/message.js';
-import { withdrawal } from '../mcp/modern-child-calls.js';
-import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+import { errorAnswer, type RpcError, withdrawal } from '../mcp/protocol.js';
 import {
   askedAs,
   endedTo,

@@ -5,33 +5,32 @@
  */
 import { MINUTE } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
-import { type Sha256, sha256, type UserId } from '../base/ids.js';
+import { type Sha256, sha256 } from '../base/ids.js';
 import { after, type Maybe } from '../base/maybe.js';
 import type { Envelope } from '../mcp/envelope.js';
 import { discoverResult, type Greeting, readGreeting } from '../mcp/legacy-to-modern.js';
 import { rawAt } from '../mcp/message.js';
 import { initializeFor, initializeParams } from '../mcp/modern-to-legacy.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
-import { ERRORS, errorAnswer, type RpcError, rawAnswer } from '../mcp/protocol.js';
+import { BROKER_INFO, ERRORS, type RpcError, rawAnswer } from '../mcp/protocol.js';
 import { granted, readFilter } from '../mcp/subscriptions.js';
-import { isResult } from './answers.js';
+import { isResult, refuse } from './answers.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { Leaving } from './leaving.js';
+import type { ListeningPlaces } from './listening-places.js';
 import type { Asked, ModernOptions, ModernWay } from './modern.js';
 import { ModernClient } from './modern-client.js';
 import { ModernExchange } from './modern-exchange.js';
 import type { Lane } from './modern-lane.js';
 import { ParkedCalls } from './parked-calls.js';
 
-const BROKER = { id: '"fjmcp-broker"', clientInfo: '{"name":"fjmcp-broker","version":"1"}' };
+const BROKER = { id: '"fjmcp-broker"', clientInfo: BROKER_INFO };
 /** An upgraded server is noticed at the next start of one of its children, and this late at the latest. */
 const KNOWN_FOR_MS = 60 * MINUTE;
 const MAX_KNOWN = 1000;
 const MAX_SAID = 1024;
 const MAX_KNOWN_BYTES = 64 * 1024;
-/** Each is a connection that is kept open. */
-const MAX_LISTENERS_PER_USER = 100;
 /** Resources, of all subscriptions that share children: each new child is told them. */
 const MAX_WATCHED = 1000;
 
@@ -43,11 +42,12 @@ export class ModernBridge implements ModernWay {
   readonly #greetings: ExpiringMap<string, Greeting>;
   /** Servers that asked something when nobody could tell which request it was about. */
   readonly #interactive = new Set<string>();
-  readonly #listening = new Map<UserId, number>();
+  readonly #places: ListeningPlaces;
   readonly #parked: ParkedCalls;
 
-  constructor(options: ModernOptions) {
+  constructor(options: ModernOptions, places: ListeningPlaces) {
     this.#options = options;
+    this.#places = places;
     this.#parked = new ParkedCalls({
       ...options,
       maxBytesPerUser: 4 * options.maxMessageBytes,
@@ -58,7 +58,7 @@ export class ModernBridge implements ModernWay {
 
   request(asked: Asked, exchange: Exchange): () => void {
     const { message, about } = asked.request;
-    if (about.extension !== undefined) return refuse(asked, exchange, ERRORS.unknownMethod);
+    if (about.extension !== undefined) return refuse(message, exchange, ERRORS.unknownMethod);
     switch (message.method) {
       case 'server/discover':
         return this.#discover(asked, this.#counted(asked, exchange));
@@ -83,10 +83,10 @@ export class ModernBridge implements ModernWay {
   }
 
   #discover(asked: Asked, exchange: Exchange): () => void {
-    const { bytes, id } = asked.request.message;
+    const { message } = asked.request;
     void after(this.#greetingFor(asked), (greeting) => {
-      if ('code' in greeting) refuse(asked, exchange, greeting);
-      else void exchange.end(rawAnswer(rawAt(bytes, id), discoverResult(greeting, 0)));
+      if ('code' in greeting) refuse(message, exchange, greeting);
+      else void exchange.end(rawAnswer(rawAt(message.bytes, message.id), discoverResult(greeting, 0)));
     });
     return () => undefined;
   }
@@ -96,12 +96,12 @@ export class ModernBridge implements ModernWay {
     const client = this.#clientOf(asked);
     void after(this.#headerFault(asked, client), (fault) => {
       if (leaving.isGone) return;
-      if (fault !== undefined) return void refuse(asked, exchange, fault);
+      if (fault !== undefined) return void refuse(asked.request.message, exchange, fault);
       const retried = this.#parked.resume(asked, exchange);
       if (retried !== 'a new call') return leaving.means(retried);
       const start = (lane: Lane) => leaving.means(this.#carry(asked, exchange, client, lane));
       if (asked.request.about.mayAsk !== true) return start(client.first);
-      const callOff = client.whenAlone(start, (error) => refuse(asked, exchange, error));
+      const callOff = client.whenAlone(start, (error) => refuse(asked.request.message, exchange, error));
       if (callOff !== undefined) leaving.means(callOff);
     });
     return leaving.go;
@@ -124,41 +124,38 @@ export class ModernBridge implements ModernWay {
   }
 
   #listen(asked: Asked, exchange: Exchange): () => void {
+    const { message } = asked.request;
     const filter = readFilter(asked.request);
-    if ('fault' in filter) return refuse(asked, exchange, filter.fault);
-    const { userId } = asked.caller;
+    if ('fault' in filter) return refuse(message, exchange, filter.fault);
     const leaving = new Leaving();
     void after(this.#greetingFor(asked), (greeting) => {
       if (leaving.isGone) return;
-      if ('code' in greeting) return void refuse(asked, exchange, greeting);
-      const { bytes, id } = asked.request.message;
+      if ('code' in greeting) return void refuse(message, exchange, greeting);
       const { serverInfo, capabilities } = greeting;
       const granting = granted(filter, capabilities);
-      const open = this.#listening.get(userId) ?? 0;
-      if (open >= MAX_LISTENERS_PER_USER) return void refuse(asked, exchange, failures.tooManyListeners);
       const client = this.#clientOf(asked);
       const { session } = client.first;
       const watched = new Set([...client.listeners.resources, ...granting.resourceSubscriptions]);
-      if (watched.size > MAX_WATCHED) return void refuse(asked, exchange, failures.tooManyListeners);
-      this.#count(userId, 1);
+      const giveBack = watched.size > MAX_WATCHED ? undefined : this.#places.take(asked.caller.userId);
+      if (giveBack === undefined) return void refuse(message, exchange, failures.tooManyListeners);
       const over = () => {
-        this.#count(userId, -1);
+        giveBack();
         client.watch();
       };
       leaving.means(
-        client.listeners.add({ id: rawAt(bytes, id), filter: granting, exchange, serverInfo, over }),
+        client.listeners.add({
+          id: rawAt(message.bytes, message.id),
+          filter: granting,
+          exchange,
+          serverInfo,
+          over,
+        }),
       );
       // Nothing changes that nobody does, but a resource may.
       if (granting.resourceSubscriptions.length > 0) void session?.greeting();
       client.watch();
     });
     return leaving.go;
-  }
-
-  #count(userId: UserId, by: 1 | -1): void {
-    const open = (this.#listening.get(userId) ?? 0) + by;
-    if (open > 0) this.#listening.set(userId, open);
-    else this.#listening.delete(userId);
   }
 
   #headerFault({ request, header }: Asked, client: ModernClient): Maybe<RpcError | undefined> {
@@ -226,9 +223,3 @@ export class ModernBridge implements ModernWay {
 
 const nameOf = ({ caller: { userId }, server }: Pick<Asked, 'caller' | 'server'>): string =>
   `${userId} ${server}`;
-
-function refuse({ request: { message } }: Asked, exchange: Exchange, error: RpcError): () => void {
-  const { bytes, id } = message;
-  void exchange.end(errorAnswer(rawAt(bytes, id), error), error.data?.retryAfterSeconds);
-  return () => undefined;
-}

@@ -2,12 +2,12 @@
  * One child of a legacy server that modern requests share, and what of them is in flight there. It hears what the child
  * says to nobody in particular, and finds out whom that is for.
  */
-import { objectsIn } from '../mcp/capabilities.js';
 import { destinationOf, type Greeting, readGreeting, type ServerSide } from '../mcp/legacy-to-modern.js';
 import { type LogLevel, levelOf, mostVerbose } from '../mcp/log-levels.js';
 import { type NotificationMessage, type RequestMessage, rawAt, readMessage } from '../mcp/message.js';
 import { toLegacyRequest } from '../mcp/modern-to-legacy.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+import { objectsIn } from '../mcp/raw-json.js';
 import { Attribution } from './attribution.js';
 import { type Drain, type Exchange, together } from './calls.js';
 import { clientSilent, noCallToAsk } from './failures.js';

@@ -3,7 +3,6 @@
  * words, and they get its results as they are (`mcp/relayed-results.ts` has the exceptions). Kept for a client are its
  * subscriptions, and how the server answered `server/discover`: a client that only looks costs no process.
  */
-import type { UserId } from '../base/ids.js';
 import { after } from '../base/maybe.js';
 import { rawAt } from '../mcp/message.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
@@ -13,12 +12,11 @@ import { refuse } from './answers.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { Leaving } from './leaving.js';
+import type { ListeningPlaces } from './listening-places.js';
 import type { Asked, ModernOptions, ModernWay } from './modern.js';
 import { RelayEar } from './relay-ear.js';
 import { RelayedCall } from './relayed-call.js';
 
-/** Each is a connection that is kept open. */
-const MAX_LISTENS_PER_USER = 100;
 /** It is kept, and said to each new child. */
 const MAX_LISTEN_BYTES = 256 * 1024;
 const TOO_LONG = because(ERRORS.invalidParams, `a subscription has at most ${MAX_LISTEN_BYTES} bytes`);
@@ -27,10 +25,11 @@ export class ModernRelay implements ModernWay {
   readonly #options: ModernOptions;
   /** By grant and server. */
   readonly #ears = new Map<string, RelayEar>();
-  readonly #listening = new Map<UserId, number>();
+  readonly #places: ListeningPlaces;
 
-  constructor(options: ModernOptions) {
+  constructor(options: ModernOptions, places: ListeningPlaces) {
     this.#options = options;
+    this.#places = places;
   }
 
   request(asked: Asked, exchange: Exchange): () => void {
@@ -66,21 +65,17 @@ export class ModernRelay implements ModernWay {
 
   #listen(asked: Asked, exchange: Exchange, ear: RelayEar): () => void {
     const { request, server } = asked;
-    const { userId } = asked.caller;
-    const open = this.#listening.get(userId) ?? 0;
     const isLong = request.message.bytes.length > MAX_LISTEN_BYTES;
-    if (isLong || open >= MAX_LISTENS_PER_USER) {
+    const giveBack = isLong ? undefined : this.#places.take(asked.caller.userId);
+    if (giveBack === undefined) {
       this.#options.sessions.called(server, 'bridge_error');
       return refuse(request.message, exchange, isLong ? TOO_LONG : failures.tooManyListeners);
     }
-    this.#listening.set(userId, open + 1);
     return ear.listen(request, {
       streams: exchange.streams,
       send: (notification) => exchange.send(notification),
       end: (answer, retryAfterSeconds) => {
-        const left = (this.#listening.get(userId) ?? 1) - 1;
-        if (left > 0) this.#listening.set(userId, left);
-        else this.#listening.delete(userId);
+        giveBack();
         return exchange.end(answer, retryAfterSeconds);
       },
     });

@@ -8,10 +8,10 @@ import type { Caller, GrantId, Randomness } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { after } from '../base/maybe.js';
 import type { Header, ModernRequest } from '../mcp/envelope.js';
-import { rawAt } from '../mcp/message.js';
-import { errorAnswer } from '../mcp/protocol.js';
+import { refuse } from './answers.js';
 import type { Exchange } from './calls.js';
 import { Leaving } from './leaving.js';
+import { ListeningPlaces } from './listening-places.js';
 import { ModernBridge } from './modern-bridge.js';
 import { ModernRelay } from './modern-relay.js';
 import type { Sealer } from './request-state.js';
@@ -41,6 +41,7 @@ export interface ModernOptions {
   readonly log: Log;
 }
 
+const MAX_LISTENING_PER_USER = 100;
 const MAX_NOTED = 1000;
 const LONGEST_NOTE = 200;
 
@@ -53,8 +54,9 @@ export class Modern implements ModernWay {
 
   constructor(options: ModernOptions) {
     this.#options = options;
-    this.#bridge = new ModernBridge(options);
-    this.#relay = new ModernRelay(options);
+    const places = new ListeningPlaces(MAX_LISTENING_PER_USER);
+    this.#bridge = new ModernBridge(options, places);
+    this.#relay = new ModernRelay(options, places);
   }
 
   request(asked: Asked, exchange: Exchange): () => void {
@@ -66,8 +68,7 @@ export class Modern implements ModernWay {
         const way = era === 'modern' ? this.#relay : this.#bridge;
         return leaving.means(way.request(asked, exchange));
       }
-      const { bytes, id } = asked.request.message;
-      void exchange.end(errorAnswer(rawAt(bytes, id), era), era.data?.retryAfterSeconds);
+      refuse(asked.request.message, exchange, era);
     });
     return leaving.go;
   }

@@ -12,13 +12,11 @@ import {
   type ResponseMessage,
   rawAt,
   readMessage,
-  toRaw,
   valueAt,
 } from '../mcp/message.js';
-import type { Envelope as MetaMembers } from '../mcp/meta.js';
-import { discoverRequest, withEnvelope } from '../mcp/modern-child-requests.js';
+import { discoverRequest, membersOfEnvelope, withEnvelope } from '../mcp/modern-child-requests.js';
 import type { ParamHeader } from '../mcp/param-headers.js';
-import { ERRORS, errorAnswer, META, type RpcError } from '../mcp/protocol.js';
+import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
 import { relayed } from '../mcp/relayed-results.js';
 import { isResult, refuse, silent } from './answers.js';
 import type { Drain, Exchange, Heard } from './calls.js';
@@ -111,7 +109,8 @@ export class RelayEar implements Ear {
   /** Asks the child something of our own, as the client that asked last. */
   #ask({ bytes, params }: RequestMessage): Promise<Buffer | undefined> {
     return new Promise((resolve) => {
-      const message = this.#envelope && readMessage(withEnvelope(bytes, params, membersOf(this.#envelope)));
+      const message =
+        this.#envelope && readMessage(withEnvelope(bytes, params, membersOfEnvelope(this.#envelope)));
       if (this.#session === undefined || message?.kind !== 'request') resolve(undefined);
       else this.#session.request(message, silent(resolve));
     });
@@ -200,11 +199,4 @@ function questionOf(envelope: Envelope): RequestMessage | undefined {
   return message.kind === 'request' ? message : undefined;
 }
 
-const discoverLine = (envelope: Envelope): Buffer => discoverRequest(DISCOVER, membersOf(envelope));
-
-/** What is said of a client in every request. */
-const membersOf = ({ version, clientInfo, capabilities }: Envelope): MetaMembers => [
-  [META.version, toRaw(version)],
-  ...(clientInfo === undefined ? [] : [[META.clientInfo, clientInfo] as const]),
-  [META.capabilities, capabilities],
-];
+const discoverLine = (envelope: Envelope): Buffer => discoverRequest(DISCOVER, membersOfEnvelope(envelope));

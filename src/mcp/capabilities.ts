@@ -4,15 +4,19 @@
  */
 
 import { removals } from './edits.js';
-import { type RawJson, type RequestMessage, rawAt, splice, textAt, valueAt } from './message.js';
+import { type RawJson, type RequestMessage, rawAt, splice, textAt } from './message.js';
 import { ERRORS, type RpcError } from './protocol.js';
-import { isObjectAt, membersOf, skipSpace } from './scan.js';
+import { objectIn, objectOf, objectsIn } from './raw-json.js';
+import { membersAt, membersOf, skipSpace } from './scan.js';
 
 /** Extensions that mean the same in both eras. */
 const NEUTRAL_EXTENSION = 'io.modelcontextprotocol/ui';
 
-/** Of a modern client's capabilities, those that a legacy server can use (MCP 2025-11-25, schema: ClientCapabilities). */
-export function toLegacyClient(capabilities: RawJson): RawJson {
+/**
+ * Of a client's capabilities, those that a server of the other era can use (MCP 2025-11-25 and 2026-07-28, schema:
+ * ClientCapabilities).
+ */
+export function neutralClient(capabilities: RawJson): RawJson {
   const { experimental, roots, sampling, elicitation, extensions } = objectsIn(capabilities, [
     'experimental',
     'roots',
@@ -22,7 +26,7 @@ export function toLegacyClient(capabilities: RawJson): RawJson {
   ]);
   return objectOf([
     ['experimental', experimental],
-    // A modern client has no way to say that its roots have changed.
+    // That its roots have changed, a modern client has no way to say, and a modern server none to hear.
     ['roots', roots && '{}'],
     ['sampling', sampling],
     ['elicitation', elicitation],
@@ -30,8 +34,8 @@ export function toLegacyClient(capabilities: RawJson): RawJson {
   ]);
 }
 
-/** A legacy server's capabilities without what the modern era removed: tasks are an extension of its own now. */
-export function toModernServer(capabilities: RawJson): RawJson {
+/** A server's capabilities without what only one era knows: tasks are an extension of its own in the modern one. */
+export function neutralServer(capabilities: RawJson): RawJson {
   const bytes = Buffer.from(capabilities, 'latin1');
   const scanned = membersOf(bytes, skipSpace(bytes, 0), ['tasks', 'extensions']);
   if (typeof scanned === 'string') return '{}';
@@ -48,21 +52,23 @@ function neutral(extensions: RawJson): RawJson | undefined {
 }
 
 /** What a client must have declared to be asked something. */
-export type Need = 'roots' | 'sampling' | 'sampling.tools' | 'elicitation.form' | 'elicitation.url';
+export type Need = (typeof NEEDS)[number];
+const NEEDS = ['roots', 'sampling', 'sampling.tools', 'elicitation.form', 'elicitation.url'] as const;
+
+/** What a server asks of a client, by a request or within a result. */
+export type Question = Pick<RequestMessage, 'bytes' | 'method' | 'params'>;
 
 /** Undefined for what no modern client can be asked (MCP 2026-07-28, basic/patterns/mrtr: server requirements, 2). */
-export function needOf({ bytes, method }: RequestMessage): Need | undefined {
+export function needOf({ bytes, method, params }: Question): Need | undefined {
   switch (method) {
     case 'roots/list':
       return 'roots';
     case 'sampling/createMessage': {
-      const usesTools = ['tools', 'toolChoice'].some(
-        (name) => valueAt(bytes, ['params', name]) !== undefined,
-      );
-      return usesTools ? 'sampling.tools' : 'sampling';
+      const { tools, toolChoice } = membersAt(bytes, params, ['tools', 'toolChoice']);
+      return (tools ?? toolChoice) === undefined ? 'sampling' : 'sampling.tools';
     }
     case 'elicitation/create': {
-      const mode = valueAt(bytes, ['params', 'mode']);
+      const { mode } = membersAt(bytes, params, ['mode']);
       const text = mode === undefined ? 'form' : textAt(bytes, mode);
       return text === 'form' || text === 'url' ? `elicitation.${text}` : undefined;
     }
@@ -90,31 +96,17 @@ export function declares(capabilities: RawJson, need: Need): boolean {
   }
 }
 
+/** All that such a client may be asked. */
+export const declared = (capabilities: RawJson): ReadonlySet<Need> =>
+  new Set(NEEDS.filter((need) => declares(capabilities, need)));
+
+/** Whether what a server can do has this mark, such as `listChanged`. */
+export const hasFlag = (capability: RawJson | undefined, name: string): boolean =>
+  objectIn(capability)?.[name] === true;
+
 /** What a request is refused with that cannot go on without the capability. */
 export function missingCapability(need: Need): RpcError {
   const [capability = '', mode] = need.split('.');
   const requiredCapabilities = { [capability]: mode === undefined ? {} : { [mode]: {} } };
   return { ...ERRORS.missingCapability, data: { requiredCapabilities } };
-}
-
-/** Those of the members that are objects. */
-export function objectsIn<Name extends string>(
-  object: RawJson,
-  names: readonly Name[],
-): { readonly [N in Name]?: RawJson } {
-  const bytes = Buffer.from(object, 'latin1');
-  const scanned = membersOf(bytes, skipSpace(bytes, 0), names);
-  const found: { [N in Name]?: RawJson } = {};
-  if (typeof scanned === 'string') return found;
-  for (const name of names) {
-    const span = scanned.members[name];
-    if (span !== undefined && isObjectAt(bytes, span.start)) found[name] = rawAt(bytes, span);
-  }
-  return found;
-}
-
-/** The object of those members that are there. */
-export function objectOf(members: readonly (readonly [name: string, value: RawJson | undefined])[]): RawJson {
-  const there = members.filter(([, value]) => value !== undefined);
-  return `{${there.map(([name, value]) => `"${name}":${value}`).join(',')}}`;
 }

@@ -1,6 +1,6 @@
 /** Edits that take members out of an object, or put some in, and leave every other byte where it was. */
 import type { Edit, RawJson } from './message.js';
-import { type MemberSpan, type Span, skipSpace } from './scan.js';
+import { entriesOf, type MemberSpan, type Span, skipSpace } from './scan.js';
 
 const COMMA = 0x2c;
 const CLOSE_BRACE = 0x7d;
@@ -26,10 +26,26 @@ export function removals(bytes: Buffer, at: number, members: readonly (MemberSpa
   return edits;
 }
 
-/** Puts members (`"a":1,"b":2`) in front of those of the object that starts at `at`. */
+/** Takes members out of the `_meta` of an object that starts at `at`; if nothing is left in it, `_meta` goes too. */
+export function metaRemovals(
+  bytes: Buffer,
+  at: number,
+  members: readonly (MemberSpan | undefined)[],
+  meta: MemberSpan | undefined,
+  ofMeta: readonly (MemberSpan | undefined)[],
+): Edit[] {
+  const gone = ofMeta.filter((member) => member !== undefined);
+  if (meta === undefined || gone.length === 0) return removals(bytes, at, members);
+  const isEmptied = entriesOf(bytes, meta.start, gone.length) !== 'too many';
+  return isEmptied
+    ? removals(bytes, at, [...members, meta])
+    : [...removals(bytes, at, members), ...removals(bytes, meta.start, gone)];
+}
+
+/** Puts members (`"a":1,"b":2`, or none) in front of those of the object that starts at `at`. */
 export function insertion(bytes: Buffer, at: number, members: RawJson): Edit {
-  const isEmpty = bytes[skipSpace(bytes, at + 1)] === CLOSE_BRACE;
-  return { at: { start: at + 1, end: at + 1 }, raw: isEmpty ? members : `${members},` };
+  const isAlone = members === '' || bytes[skipSpace(bytes, at + 1)] === CLOSE_BRACE;
+  return { at: { start: at + 1, end: at + 1 }, raw: isAlone ? members : `${members},` };
 }
 
 /** Where what stood at `span` stands after edits that are inside it, or outside it. */

@@ -3,11 +3,11 @@
  * inside the parameters of the same call made again (MCP 2026-07-28, basic/patterns/mrtr). Sealing the state, and keeping
  * the call, is for others.
  */
-import { objectOf } from './capabilities.js';
 import { removals } from './edits.js';
 import type { ModernRequest } from './envelope.js';
-import { lineOf, type RawJson, type RequestMessage, rawAt, textAt, toRaw } from './message.js';
+import { lineOf, type RawJson, type RequestMessage, rawAt, textAt } from './message.js';
 import { because, ERRORS, META, type RpcError, rawAnswer } from './protocol.js';
+import { objectOf, toRaw } from './raw-json.js';
 import { entriesOf, isArrayAt, isObjectAt, membersOf, type Span } from './scan.js';
 
 export interface Ask {

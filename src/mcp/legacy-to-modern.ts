@@ -2,7 +2,7 @@
  * What a legacy server says, as a modern client is told it: by edits of the answer, so that whatever the server put into
  * it stays. What is no object, or has a member twice that we would have to set, passes as it came.
  */
-import { objectOf, objectsIn, toModernServer } from './capabilities.js';
+import { neutralServer } from './capabilities.js';
 import { insertion } from './edits.js';
 import {
   type Edit,
@@ -13,11 +13,11 @@ import {
   rawAt,
   readMessage,
   splice,
-  toRaw,
   valueAt,
 } from './message.js';
 import { MODERN_METHODS } from './methods.js';
 import { ERRORS, META, MODERN_VERSIONS } from './protocol.js';
+import { objectOf, objectsIn, toRaw } from './raw-json.js';
 import { elementsOf, isArrayAt, isObjectAt, isStringAt, type MemberSpan, membersOf } from './scan.js';
 
 /** What a modern result says that no legacy server says of itself. */
@@ -33,7 +33,7 @@ const REPLACED: ReadonlyMap<RawJson, number> = new Map([
   // Resource not found.
   ['-32002', ERRORS.invalidParams.code],
   // URL elicitation required: where `elicitationsIn` was of no use.
-  ['-32042', -32603],
+  ['-32042', ERRORS.internal.code],
 ]);
 
 export function toModernAnswer(method: string, answer: Buffer, server: ServerSide): Buffer {
@@ -135,7 +135,7 @@ export function readGreeting(initializeAnswer: Buffer): Greeting | undefined {
   const instructions = valueAt(initializeAnswer, ['result', 'instructions']);
   return {
     serverInfo,
-    capabilities: toModernServer(capabilities),
+    capabilities: neutralServer(capabilities),
     instructions:
       instructions && isStringAt(initializeAnswer, instructions.start)
         ? rawAt(initializeAnswer, instructions)

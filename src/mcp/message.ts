@@ -131,20 +131,6 @@ export function rawAt(bytes: Buffer, span: Span): RawJson {
   return bytes.toString('latin1', span.start, span.end);
 }
 
-/** A value of ours as JSON, in the form of what is cut out of messages. */
-export function toRaw(value: unknown): RawJson {
-  return Buffer.from(JSON.stringify(value)).toString('latin1');
-}
-
-/** A small piece of a message as a value; undefined when it is no JSON. */
-export function fromRaw(raw: RawJson): unknown {
-  try {
-    return JSON.parse(Buffer.from(raw, 'latin1').toString());
-  } catch {
-    return undefined;
-  }
-}
-
 /** `bytes` with the value at each span replaced. */
 export function splice(bytes: Buffer, edits: readonly Edit[], ending: '' | '\n' = ''): Buffer {
   const inOrder = edits.length < 2 ? edits : edits.toSorted((a, b) => a.at.start - b.at.start);

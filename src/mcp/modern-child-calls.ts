@@ -2,14 +2,14 @@
  * The calls of a legacy client that a modern child has not answered for good: each may take several rounds, in which the
  * child knows it under another id, and the client is asked; the client sees one call. Book and event in, book and lines out.
  */
+import type { Need } from './capabilities.js';
 import { type RawJson, splice } from './message.js';
-import type { Asked } from './modern-child-greeting.js';
+import { MODERN_METHODS } from './methods.js';
 import type { ResultMembers } from './modern-child-results.js';
 import {
   type Answers,
-  type Input,
+  type InputRequest,
   MAX_ROUNDS,
-  MULTI_ROUND,
   NOT_KEPT,
   readRound,
   requestOf,
@@ -18,7 +18,7 @@ import {
   TOO_MANY_ROUNDS,
   unanswered,
 } from './modern-child-rounds.js';
-import { errorAnswer, notification, type RpcError } from './protocol.js';
+import { errorAnswer, type RpcError, withdrawal } from './protocol.js';
 import type { Span } from './scan.js';
 
 export interface CallBook {
@@ -41,7 +41,7 @@ export interface Call {
   /** The id the child knows now; undefined while the client is asked. */
   readonly id: RawJson | undefined;
   readonly rounds: number;
-  readonly asked: ReadonlyMap<RawJson, Input>;
+  readonly asked: ReadonlyMap<RawJson, InputRequest>;
   readonly answers: Answers;
   readonly requestState: RawJson | undefined;
   readonly held: number;
@@ -52,9 +52,6 @@ export interface CallStep {
   readonly toChild: readonly Buffer[];
   readonly toClient: readonly Buffer[];
 }
-
-/** Answers that are looked at. */
-const WATCHED: ReadonlySet<string> = new Set([...MULTI_ROUND, 'tools/list']);
 
 export const emptyBook = (maxHeld: number): CallBook => ({
   calls: new Map(),
@@ -68,15 +65,14 @@ export const emptyBook = (maxHeld: number): CallBook => ({
 /** Ids of ours are strings, those of sessions are numbers. */
 export const isOurs = (id: RawJson): boolean => id.startsWith('"fjmcp-');
 
-export const withdrawal = (id: RawJson): Buffer =>
-  notification('notifications/cancelled', { requestId: id.slice(1, -1) });
-
 const stay = (book: CallBook): CallStep => ({ book, toChild: [], toClient: [] });
 
 /** A request goes to the child as `line`. */
 export function begin(book: CallBook, id: RawJson, method: string, line: Buffer): CallBook {
-  if (!WATCHED.has(method)) return book;
-  const isKept = MULTI_ROUND.has(method) && book.held <= book.maxHeld;
+  const mayAsk = MODERN_METHODS.get(method)?.mayAsk === true;
+  // Its answer is looked at, too.
+  if (!mayAsk && method !== 'tools/list') return book;
+  const isKept = mayAsk && book.held <= book.maxHeld;
   return withCall(book, id, {
     method,
     line: isKept ? line : undefined,
@@ -127,7 +123,7 @@ export function inquire(
   id: RawJson,
   line: Buffer,
   found: ResultMembers,
-  may: ReadonlySet<Asked>,
+  may: ReadonlySet<Need>,
 ): CallStep {
   const call = book.calls.get(id);
   // MCP 2026-07-28, basic/patterns/mrtr: on other requests a server must not.

@@ -2,9 +2,10 @@
  * Results and errors of a modern child in the form a legacy client knows, by splices: a result is walked, never parsed.
  * Refuses nothing; what it cannot read passes as it came.
  */
+import { metaRemovals, removals } from './edits.js';
 import { type Edit, type RawJson, rawAt, splice, valueAt } from './message.js';
-import { META, metaOf, removals, strip } from './meta.js';
-import { elementsOf, isArrayAt, isObjectAt, isTextAt, membersOf, type Span } from './scan.js';
+import { META } from './protocol.js';
+import { elementsOf, isArrayAt, isObjectAt, isTextAt, type Members, membersAt, type Span } from './scan.js';
 
 const RESULT = [
   'resultType',
@@ -17,12 +18,9 @@ const RESULT = [
   'requestState',
 ] as const;
 
-export type ResultMembers = { readonly [N in (typeof RESULT)[number]]?: Span };
+export type ResultMembers = Members<(typeof RESULT)[number]>;
 
-export const resultMembers = (line: Buffer, result: Span): ResultMembers => {
-  const scanned = membersOf(line, result.start, RESULT);
-  return typeof scanned === 'string' ? {} : scanned.members;
-};
+export const resultMembers = (line: Buffer, result: Span): ResultMembers => membersAt(line, result, RESULT);
 
 /** MCP 2026-07-28, basic: a result without `resultType` is complete. */
 export function kindOf(
@@ -34,13 +32,18 @@ export function kindOf(
 }
 
 /** The edits that make a complete result one of the legacy era. */
-export function legacyResult(line: Buffer, found: ResultMembers, method: string | undefined): Edit[] {
-  const meta = metaOf(line, found._meta, [META.serverInfo]);
+export function legacyResult(
+  line: Buffer,
+  result: Span,
+  found: ResultMembers,
+  method: string | undefined,
+): Edit[] {
+  const { [META.serverInfo]: serverInfo } = membersAt(line, found._meta, [META.serverInfo]);
   const gone = [found.resultType, found.ttlMs, found.cacheScope];
   // MCP 2025-11-25, server/tools: an object. Clients refuse the whole result else; its text says the same.
   const { structuredContent: structured } = found;
   if (method === 'tools/call' && structured && !isObjectAt(line, structured.start)) gone.push(structured);
-  const edits = strip(line, gone, found._meta, [meta[META.serverInfo]]);
+  const edits = metaRemovals(line, result.start, gone, found._meta, [serverInfo]);
   return method === 'tools/list' ? [...edits, ...legacyTools(line, found.tools)] : edits;
 }
 
@@ -53,13 +56,13 @@ const MAX_TOOLS = 10_000;
 function legacyTools(line: Buffer, tools: Span | undefined): Edit[] {
   const list = tools && isArrayAt(line, tools.start) ? elementsOf(line, tools.start, MAX_TOOLS) : [];
   if (typeof list === 'string') return [];
-  return list.flatMap(({ start }) => {
-    const tool = membersOf(line, start, ['outputSchema']);
-    const schema = typeof tool === 'string' ? undefined : tool.members.outputSchema;
-    if (schema === undefined) return [];
-    const scanned = membersOf(line, schema.start, ['type']);
-    const type = typeof scanned === 'string' ? undefined : scanned.members.type;
-    return type !== undefined && isTextAt(line, type, 'object') ? [] : removals(line, [schema]);
+  return list.flatMap((tool) => {
+    const { outputSchema } = membersAt(line, tool, ['outputSchema']);
+    if (outputSchema === undefined) return [];
+    const { type } = membersAt(line, outputSchema, ['type']);
+    return type !== undefined && isTextAt(line, type, 'object')
+      ? []
+      : removals(line, tool.start, [outputSchema]);
   });
 }
 
@@ -76,19 +79,15 @@ export function legacyError(line: Buffer, method: string | undefined): Edit[] {
 
 /** A notification without the subscription it came by. */
 export function withoutSubscription(line: Buffer, params: Span | undefined): Buffer {
-  if (params === undefined || !isObjectAt(line, params.start)) return line;
-  const scanned = membersOf(line, params.start, ['_meta']);
-  if (typeof scanned === 'string') return line;
-  const { _meta } = scanned.members;
-  const meta = metaOf(line, _meta, [META.subscriptionId]);
-  return splice(line, strip(line, [], _meta, [meta[META.subscriptionId]]));
+  if (params === undefined) return line;
+  const { _meta: meta } = membersAt(line, params, ['_meta']);
+  const { [META.subscriptionId]: id } = membersAt(line, meta, [META.subscriptionId]);
+  return id === undefined ? line : splice(line, metaRemovals(line, params.start, [], meta, [id]));
 }
 
 /** The subscription that a notification came by. */
 export function subscriptionOf(line: Buffer, params: Span | undefined): RawJson | undefined {
-  if (params === undefined || !isObjectAt(line, params.start)) return undefined;
-  const scanned = membersOf(line, params.start, ['_meta']);
-  if (typeof scanned === 'string') return undefined;
-  const id = metaOf(line, scanned.members._meta, [META.subscriptionId])[META.subscriptionId];
+  const { _meta: meta } = membersAt(line, params, ['_meta']);
+  const { [META.subscriptionId]: id } = membersAt(line, meta, [META.subscriptionId]);
   return id && rawAt(line, id);
 }

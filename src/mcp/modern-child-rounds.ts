@@ -2,48 +2,31 @@
  * Rounds of one call (MCP 2026-07-28, basic/patterns/mrtr): what a child wants to know becomes requests to the client, and
  * their answers go back with the child's state in a retry of the call. What is asked and answered passes as it came.
  */
+import { type Need, needOf } from './capabilities.js';
+import { insertion } from './edits.js';
 import { type Edit, type RawJson, rawAt, textAt, valueAt } from './message.js';
-import { insertion } from './meta.js';
-import type { Asked } from './modern-child-greeting.js';
 import type { ResultMembers } from './modern-child-results.js';
 import type { RpcError } from './protocol.js';
-import { type Entry, entriesOf, isObjectAt, isTextAt, membersOf, type Span } from './scan.js';
+import { type Entry, entriesOf, isObjectAt, membersOf, type Span } from './scan.js';
 
 /** One thing that a child wants to know. */
-export interface Input {
+export interface InputRequest {
   /** The name the child gave it, as it stands in JSON. */
   readonly key: RawJson;
   readonly method: string;
+  /** What the client must have declared to be asked it. */
+  readonly need: Need;
   /** The params of the request, or nothing. */
   readonly params: RawJson | undefined;
 }
 
 export interface Round {
-  readonly inputs: readonly Input[];
+  readonly inputs: readonly InputRequest[];
   readonly requestState: RawJson | undefined;
 }
 
-/** The methods that may need more than one round. */
-export const MULTI_ROUND: ReadonlySet<string> = new Set(['tools/call', 'prompts/get', 'resources/read']);
 export const MAX_ROUNDS = 20;
 const MAX_INPUTS = 32;
-
-/** What a client must have declared to be asked this; undefined for what no client can be asked. */
-function needOf(method: string, line: Buffer, params: Span | undefined): Asked | undefined {
-  const given = params === undefined ? Buffer.from('{}') : line.subarray(params.start, params.end);
-  switch (method) {
-    case 'elicitation/create':
-      return isUrlMode(given) ? 'elicitation.url' : 'elicitation.form';
-    case 'sampling/createMessage': {
-      const names = ['tools', 'toolChoice'];
-      return names.some((name) => valueAt(given, [name]) !== undefined) ? 'sampling.tools' : 'sampling';
-    }
-    case 'roots/list':
-      return 'roots';
-    default:
-      return undefined;
-  }
-}
 
 const unusable = (why: string): RpcError => ({
   code: -32603,
@@ -55,49 +38,47 @@ export const TOO_MANY_ROUNDS = unusable(`it asked ${MAX_ROUNDS} times for one ca
 export const NOT_KEPT = unusable('the call cannot be repeated');
 
 /** What a child asks for; or why the client is not asked. */
-export function readRound(line: Buffer, found: ResultMembers, may: ReadonlySet<Asked>): Round | RpcError {
+export function readRound(line: Buffer, found: ResultMembers, may: ReadonlySet<Need>): Round | RpcError {
   const { inputRequests, requestState } = found;
   if (inputRequests === undefined && requestState === undefined) return unusable('it names none');
   const entries = inputRequests ? entriesOf(line, inputRequests.start, MAX_INPUTS) : [];
   if (entries === 'too many') return unusable(`more than ${MAX_INPUTS} things at once`);
   if (entries === 'malformed') return unusable('it is no object of requests');
-  const inputs: Input[] = [];
+  const inputs: InputRequest[] = [];
   for (const entry of entries) {
-    const input = readInput(line, entry, may);
+    const input = readInputRequest(line, entry, may);
     if ('code' in input) return input;
     inputs.push(input);
   }
   return { inputs, requestState: requestState && rawAt(line, requestState) };
 }
 
-function readInput(line: Buffer, { key, value }: Entry, may: ReadonlySet<Asked>): Input | RpcError {
+function readInputRequest(
+  line: Buffer,
+  { key, value }: Entry,
+  may: ReadonlySet<Need>,
+): InputRequest | RpcError {
   const scanned = isObjectAt(line, value.start)
     ? membersOf(line, value.start, ['method', 'params'])
     : 'malformed';
   if (typeof scanned === 'string') return unusable('one of them is no request');
   const { method: methodSpan, params } = scanned.members;
   const method = (methodSpan && textAt(line, methodSpan)) ?? '';
-  const need = needOf(method, line, params);
+  const need = needOf({ bytes: line, method, params });
   if (need === undefined) return unusable('one of them is of a kind that there is not');
   if (!may.has(need)) return unusable(`the client does not offer ${need}`);
-  return { key: rawAt(line, key), method, params: params && rawAt(line, params) };
-}
-
-function isUrlMode(params: Buffer): boolean {
-  const mode = valueAt(params, ['mode']);
-  return mode !== undefined && isTextAt(params, mode, 'url');
+  return { key: rawAt(line, key), method, need, params: params && rawAt(line, params) };
 }
 
 /**
  * The request that asks the client. MCP 2025-11-25, client/elicitation: by URL it has an `elicitationId`, which
  * MCP 2026-07-28 no longer knows; its completion is never told.
  */
-export function requestOf({ method, params }: Input, id: RawJson): Buffer {
+export function requestOf({ method, need, params }: InputRequest, id: RawJson): Buffer {
   const head = `{"jsonrpc":"2.0","id":${id},"method":"${method}"`;
   if (params === undefined) return Buffer.from(`${head}}`, 'latin1');
   const bytes = Buffer.from(params, 'latin1');
-  const needsId =
-    method === 'elicitation/create' && isUrlMode(bytes) && valueAt(bytes, ['elicitationId']) === undefined;
+  const needsId = need === 'elicitation.url' && valueAt(bytes, ['elicitationId']) === undefined;
   const given = needsId ? `{"elicitationId":${id},${params.slice(1)}` : params;
   return Buffer.from(`${head},"params":${given}}`, 'latin1');
 }
@@ -106,13 +87,13 @@ export function requestOf({ method, params }: Input, id: RawJson): Buffer {
  * What an answer of the client is to the child. MCP 2026-07-28, basic/patterns/mrtr has results only: a form or a page
  * that the client could not show was not filled in, which a child knows as `cancel`; for anything else there is no word.
  */
-export function responseOf(input: Input, line: Buffer, result: Span | undefined): RawJson | undefined {
+export function responseOf(input: InputRequest, line: Buffer, result: Span | undefined): RawJson | undefined {
   if (result !== undefined) return rawAt(line, result);
   return input.method === 'elicitation/create' ? '{"action":"cancel"}' : undefined;
 }
 
 /** To the client, whose own answer keeps its call from going on. */
-export function unanswered({ method }: Input, line: Buffer): RpcError {
+export function unanswered({ method }: InputRequest, line: Buffer): RpcError {
   const span = valueAt(line, ['error', 'message']);
   const said = (span && textAt(line, span)) ?? '';
   return { code: -32603, message: `The client refused ${method}: ${said.slice(0, 1000)}` };

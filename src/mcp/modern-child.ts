@@ -3,18 +3,17 @@
  * Requests gain the envelope, results lose what is new; what a child wants to know is asked of the client; what the new
  * era has no request for is answered here. Lines for the child end with their line break. No I/O, no clock.
  */
+import { asLogLevel, type LogLevel } from './log-levels.js';
 import { lineOf, type RawJson, rawAt, splice, textAt, valueAt } from './message.js';
-import { type Envelope, META, rawOf } from './meta.js';
 import * as calls from './modern-child-calls.js';
-import {
-  type ChildSide,
-  type ClientSide,
-  parse,
-  readClient,
-  readDiscovered,
-} from './modern-child-greeting.js';
+import { type ChildSide, type ClientSide, readClient, readDiscovered } from './modern-child-greeting.js';
 import * as listen from './modern-child-listening.js';
-import { discoverRequest, listenRequest, withEnvelope } from './modern-child-requests.js';
+import {
+  discoverRequest,
+  type EnvelopeMembers,
+  listenRequest,
+  withEnvelope,
+} from './modern-child-requests.js';
 import {
   kindOf,
   legacyError,
@@ -23,7 +22,8 @@ import {
   subscriptionOf,
   withoutSubscription,
 } from './modern-child-results.js';
-import { ERRORS, errorAnswer, type RpcError, resultAnswer } from './protocol.js';
+import { ERRORS, errorAnswer, META, type RpcError, rawAnswer, resultAnswer, withdrawal } from './protocol.js';
+import { parseObject } from './raw-json.js';
 import { isObjectAt, membersOf, type Span, skipSpace } from './scan.js';
 
 export interface ModernChild {
@@ -31,7 +31,7 @@ export interface ModernChild {
   readonly greeting: RawJson | undefined;
   readonly client: ClientSide | undefined;
   readonly child: ChildSide | undefined;
-  readonly logLevel: string | undefined;
+  readonly logLevel: LogLevel | undefined;
   readonly book: calls.CallBook;
   readonly listening: listen.Listening;
 }
@@ -58,9 +58,7 @@ export function newModernChild(maxHeldBytes: number): ModernChild {
 const TOP = ['id', 'method', 'params', 'result', 'error'] as const;
 type Top = { readonly [N in (typeof TOP)[number]]?: Span };
 
-const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 const NOT_INITIALIZED: RpcError = { code: -32600, message: 'The session is not initialized' };
-const INVALID_PARAMS: RpcError = { code: -32602, message: 'Invalid params' };
 const UNKNOWN_RESULT: RpcError = { code: -32603, message: 'The MCP server gave a result of an unknown type' };
 /** What this era's servers never had; a client of it that asks is told what they told. */
 const NOT_LEGACY: ReadonlySet<string> = new Set(['server/discover', 'subscriptions/listen']);
@@ -96,7 +94,7 @@ function requested(state: ModernChild, id: RawJson, method: string, line: Buffer
   if (method === 'ping') return tell(state, resultAnswer(id, {}));
   if (method === 'initialize') {
     const client = readClient(line);
-    if (client === undefined) return tell(state, errorAnswer(id, INVALID_PARAMS));
+    if (client === undefined) return tell(state, errorAnswer(id, ERRORS.invalidParams));
     return say({ ...state, client, greeting: id }, discoverRequest(id, client.envelope));
   }
   const { client, child } = state;
@@ -107,16 +105,16 @@ function requested(state: ModernChild, id: RawJson, method: string, line: Buffer
   };
   switch (method) {
     case 'logging/setLevel': {
-      const logLevel = subject('level');
+      const logLevel = asLogLevel(subject('level'));
       if (!child.logging) return tell(state, errorAnswer(id, ERRORS.unknownMethod));
-      if (!LEVELS.some((level) => level === logLevel)) return tell(state, errorAnswer(id, INVALID_PARAMS));
+      if (logLevel === undefined) return tell(state, errorAnswer(id, ERRORS.invalidParams));
       return tell({ ...state, logLevel }, resultAnswer(id, {}));
     }
     case 'resources/subscribe':
     case 'resources/unsubscribe': {
       const uri = subject('uri');
       if (!child.subscribe) return tell(state, errorAnswer(id, ERRORS.unknownMethod));
-      if (uri === undefined) return tell(state, errorAnswer(id, INVALID_PARAMS));
+      if (uri === undefined) return tell(state, errorAnswer(id, ERRORS.invalidParams));
       const change = method === 'resources/subscribe' ? listen.subscribe : listen.unsubscribe;
       return listened(state, change(state.listening, id, uri));
     }
@@ -134,12 +132,12 @@ function forward(
   line: Buffer,
   params: Span | undefined,
 ): ModernStep {
-  const enveloped = withEnvelope(line, params, envelopeOf(client, state.logLevel));
+  const enveloped = withEnvelope(line, params, membersFor(client, state.logLevel));
   return say({ ...state, book: calls.begin(state.book, id, method, enveloped) }, enveloped);
 }
 
-const envelopeOf = ({ envelope }: ClientSide, logLevel: string | undefined): Envelope =>
-  logLevel === undefined ? envelope : [...envelope, [META.logLevel, rawOf(logLevel)]];
+const membersFor = ({ envelope }: ClientSide, logLevel: LogLevel | undefined): EnvelopeMembers =>
+  logLevel === undefined ? envelope : [...envelope, [META.logLevel, `"${logLevel}"`]];
 
 function notified(state: ModernChild, method: string, line: Buffer): ModernStep {
   if (method === 'notifications/initialized')
@@ -177,10 +175,10 @@ function settled(state: ModernChild, childId: RawJson, line: Buffer, top: Top): 
   const found = resultMembers(line, top.result);
   switch (kindOf(line, found)) {
     case 'complete':
-      return tell(next, splice(line, [...rename, ...legacyResult(line, found, call?.method)]));
+      return tell(next, splice(line, [...rename, ...legacyResult(line, top.result, found, call?.method)]));
     case 'input_required':
       return {
-        ...called(state, calls.inquire(book, id, line, found, state.client?.asked ?? new Set())),
+        ...called(state, calls.inquire(book, id, line, found, state.client?.declared ?? new Set())),
         about: id,
       };
     case 'unknown':
@@ -193,7 +191,7 @@ function greeted(state: ModernChild, id: RawJson, line: Buffer, top: Top): Moder
   if (top.result === undefined || state.client === undefined) return tell(next, line);
   const discovered = readDiscovered(line, state.client.version);
   if ('code' in discovered) return tell(next, errorAnswer(id, discovered));
-  return tell({ ...next, child: discovered.child }, resultAnswer(id, discovered.result));
+  return tell({ ...next, child: discovered.child }, rawAnswer(id, discovered.result));
 }
 
 /** The child notifies. */
@@ -221,7 +219,7 @@ function listened(state: ModernChild, step: listen.ListeningStep): ModernStep {
     state: { ...state, listening },
     toChild: [
       ...(open === undefined ? [] : [listenRequest(open, envelope)]),
-      ...cancel.map((id) => lineOf(calls.withdrawal(id))),
+      ...cancel.map((id) => lineOf(withdrawal(id))),
     ],
     toClient: answered.map(({ id, error }) =>
       error === undefined ? resultAnswer(id, {}) : errorAnswer(id, error),
@@ -237,13 +235,13 @@ const called = (state: ModernChild, { book, toChild, toClient }: calls.CallStep)
 
 function grantedBy(line: Buffer): ReadonlySet<string> {
   const span = valueAt(line, ['params', 'notifications']);
-  const notifications = span && parse(line.subarray(span.start, span.end));
+  const notifications = span && parseObject(line.subarray(span.start, span.end));
   const uris: unknown = notifications?.resourceSubscriptions;
   return new Set(Array.isArray(uris) ? uris.filter((uri) => typeof uri === 'string') : []);
 }
 
 function errorOf(line: Buffer, { error }: Top): RpcError | undefined {
-  const given = error && parse(line.subarray(error.start, error.end));
+  const given = error && parseObject(line.subarray(error.start, error.end));
   if (given === undefined) return undefined;
   const { code, message } = given;
   return typeof code === 'number' && typeof message === 'string' ? { code, message } : undefined;

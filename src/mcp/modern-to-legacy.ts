@@ -2,11 +2,12 @@
  * What a modern client asks, as a legacy server is asked it. Nothing but the envelope, and the answers to what was asked
  * before, is taken out; the rest of a request leaves as it came, byte for byte.
  */
-import { objectOf, toLegacyClient } from './capabilities.js';
+import { neutralClient } from './capabilities.js';
 import { moved, removals } from './edits.js';
 import type { Envelope, ModernRequest } from './envelope.js';
-import { fromRaw, type RawJson, type RequestMessage, splice } from './message.js';
+import { type RawJson, type RequestMessage, splice } from './message.js';
 import { NEWEST_LEGACY_VERSION } from './protocol.js';
+import { objectIn, objectOf } from './raw-json.js';
 
 /**
  * The parameters of the `initialize` that stands for such a client. Clients with the same ones may share a child: they
@@ -16,7 +17,7 @@ export function initializeParams(envelope: Envelope, broker: { readonly clientIn
   const { clientInfo, capabilities } = envelope;
   return objectOf([
     ['protocolVersion', `"${NEWEST_LEGACY_VERSION}"`],
-    ['capabilities', toLegacyClient(capabilities)],
+    ['capabilities', neutralClient(capabilities)],
     ['clientInfo', clientInfo !== undefined && isNamed(clientInfo) ? clientInfo : broker.clientInfo],
   ]);
 }
@@ -34,14 +35,8 @@ export function initializeFor(
 
 /** A legacy server may refuse a client without a name or a version; a modern one need not say who it is. */
 function isNamed(clientInfo: RawJson): boolean {
-  const value = fromRaw(clientInfo);
-  if (typeof value !== 'object' || value === null) return false;
-  return (
-    'name' in value &&
-    typeof value.name === 'string' &&
-    'version' in value &&
-    typeof value.version === 'string'
-  );
+  const { name, version } = objectIn(clientInfo) ?? {};
+  return typeof name === 'string' && typeof version === 'string';
 }
 
 export function toLegacyRequest({ message, params }: ModernRequest): RequestMessage {

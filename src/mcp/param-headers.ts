@@ -6,6 +6,7 @@ import type { Header, ModernRequest } from './envelope.js';
 import { decodeHeader } from './header-values.js';
 import { type RawJson, rawAt, textAt, valueAt } from './message.js';
 import { because, ERRORS, type RpcError } from './protocol.js';
+import { isObject } from './raw-json.js';
 import { elementsOf, entriesOf, isArrayAt, isObjectAt, isStringAt, membersOf, type Span } from './scan.js';
 
 export interface ParamHeader {
@@ -117,9 +118,6 @@ function isAnnotated(value: unknown, depth: number): boolean {
     Object.hasOwn(value, ANNOTATION) || Object.values(value).some((inner) => isAnnotated(inner, depth + 1))
   );
 }
-
-const isObject = (value: unknown): value is object =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** The refusal of a call whose headers do not say what its arguments say. */
 export function checkParamHeaders(

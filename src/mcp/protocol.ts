@@ -13,6 +13,8 @@ export const LEGACY_VERSIONS: readonly string[] = [
   '2025-03-26',
   '2024-11-05',
 ];
+/** Who the broker is where it speaks for itself: an Implementation. */
+export const BROKER_INFO: RawJson = '{"name":"fjmcp-broker","version":"1"}';
 /** From here on event ids and events without data are understood (MCP 2025-11-25, basic/transports). */
 export const RESUMABLE_VERSION = '2025-11-25';
 /** From here on there is no handshake and no session. */
@@ -83,6 +85,14 @@ export function request(id: RawJson, method: string, params: object): Buffer {
 
 export function notification(method: string, params?: object): Buffer {
   return Buffer.from(JSON.stringify({ jsonrpc: '2.0', method, params }));
+}
+
+/** What was asked under an id of ours is taken back. */
+export function withdrawal(id: RawJson): Buffer {
+  return Buffer.from(
+    `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${id}}}`,
+    'latin1',
+  );
 }
 
 /** The id goes back as it came, byte for byte: it was latin1 text of the original bytes. */

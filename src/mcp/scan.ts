@@ -57,6 +57,19 @@ export function membersOf<Name extends string>(
   return { members, end: scanned.end };
 }
 
+export type Members<Name extends string> = ScannedObject<Name>['members'];
+
+/** The members among `names` of what stands at `span`; none if it is no object, or one of them occurs twice. */
+export function membersAt<Name extends string>(
+  bytes: Buffer,
+  span: Span | undefined,
+  names: readonly Name[],
+): Members<Name> {
+  if (span === undefined || !isObjectAt(bytes, span.start)) return {};
+  const scanned = membersOf(bytes, span.start, names);
+  return typeof scanned === 'string' ? {} : scanned.members;
+}
+
 export interface ScannedPlaces {
   readonly places: readonly (MemberSpan | undefined)[];
   readonly end: number;

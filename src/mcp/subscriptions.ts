@@ -1,19 +1,18 @@
 /** `subscriptions/listen` (MCP 2026-07-28, basic/patterns/subscriptions): what was asked for, and what is said on it. */
-import { objectOf, objectsIn } from './capabilities.js';
+import { hasFlag } from './capabilities.js';
 import { insertion } from './edits.js';
 import type { ModernRequest } from './envelope.js';
 import {
   type Edit,
-  fromRaw,
   type NotificationMessage,
   type RawJson,
   rawAt,
   splice,
   textAt,
-  toRaw,
   valueAt,
 } from './message.js';
 import { because, ERRORS, META, type RpcError, rawAnswer } from './protocol.js';
+import { objectOf, objectsIn, toRaw } from './raw-json.js';
 import { elementsOf, isArrayAt, isObjectAt, membersOf, skipSpace } from './scan.js';
 
 export interface Filter {
@@ -64,20 +63,11 @@ function readUris(bytes: Buffer, span: { readonly start: number } | undefined): 
 export function granted(filter: Filter, capabilities: RawJson): Filter {
   const { tools, prompts, resources } = objectsIn(capabilities, ['tools', 'prompts', 'resources']);
   return {
-    toolsListChanged: filter.toolsListChanged && has(tools, 'listChanged'),
-    promptsListChanged: filter.promptsListChanged && has(prompts, 'listChanged'),
-    resourcesListChanged: filter.resourcesListChanged && has(resources, 'listChanged'),
-    resourceSubscriptions: has(resources, 'subscribe') ? filter.resourceSubscriptions : [],
+    toolsListChanged: filter.toolsListChanged && hasFlag(tools, 'listChanged'),
+    promptsListChanged: filter.promptsListChanged && hasFlag(prompts, 'listChanged'),
+    resourcesListChanged: filter.resourcesListChanged && hasFlag(resources, 'listChanged'),
+    resourceSubscriptions: hasFlag(resources, 'subscribe') ? filter.resourceSubscriptions : [],
   };
-}
-
-function has(capability: RawJson | undefined, name: string): boolean {
-  const value = capability && fromRaw(capability);
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    Object.entries(value).some(([n, v]) => n === name && v === true)
-  );
 }
 
 /** The first message of a subscription. Its id is the id of the request that opened it. */

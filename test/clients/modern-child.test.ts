@@ -17,7 +17,7 @@ import {
   ResourceUpdatedNotificationSchema,
   ToolListChangedNotificationSchema,
 } from '@modelcontextprotocol/sdk/types.js';
-import { META } from '../../src/mcp/meta.js';
+import { META } from '../../src/mcp/protocol.js';
 import { type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
 import { connect, eventsOf, initializeBody, nextEvent } from '../fixtures/client.js';
 import { until } from '../fixtures/until.js';

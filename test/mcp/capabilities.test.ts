@@ -6,8 +6,8 @@ import {
   missingCapability,
   type Need,
   needOf,
-  toLegacyClient,
-  toModernServer,
+  neutralClient,
+  neutralServer,
 } from '../../src/mcp/capabilities.js';
 import { messageOf } from '../fixtures/modern.js';
 
@@ -30,7 +30,7 @@ const CLIENTS: readonly (readonly [what: string, modern: string, legacy: string]
 
 for (const [what, modern, legacy] of CLIENTS) {
   test(`a client that declares ${what}, to a legacy server`, () =>
-    assert.equal(toLegacyClient(modern), legacy));
+    assert.equal(neutralClient(modern), legacy));
 }
 
 const SERVERS: readonly (readonly [what: string, legacy: string, modern: string])[] = [
@@ -52,7 +52,7 @@ const SERVERS: readonly (readonly [what: string, legacy: string, modern: string]
 
 for (const [what, legacy, modern] of SERVERS) {
   test(`a server that declares ${what}, to a modern client`, () =>
-    assert.equal(toModernServer(legacy), modern));
+    assert.equal(neutralServer(legacy), modern));
 }
 
 const ASKS: readonly (readonly [method: string, params: string, need: Need | undefined])[] = [

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { META } from '../../src/mcp/meta.js';
 import { fromChild, fromClient, type ModernChild, newModernChild } from '../../src/mcp/modern-child.js';
+import { META } from '../../src/mcp/protocol.js';
 import { idText, objectWith, stringText, valueText } from '../fixtures/json-text.js';
 
 const INITIALIZE =

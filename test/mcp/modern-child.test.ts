@@ -1,8 +1,9 @@
 /** A modern child behind the face of a legacy server: each difference of the eras is a row. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { META } from '../../src/mcp/meta.js';
 import { fromChild, fromClient, type ModernChild, newModernChild } from '../../src/mcp/modern-child.js';
+import { discoverRequest, membersOfEnvelope } from '../../src/mcp/modern-child-requests.js';
+import { META } from '../../src/mcp/protocol.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: messages are looked at by the test that made them
 type Message = any;
@@ -193,6 +194,17 @@ describe('the handshake', () => {
       assert.deepEqual(raw, { toChild: [], toClient: [] });
     });
   }
+});
+
+test('a request of ours is one line, whatever white space a client’s words of itself have', () => {
+  const members = membersOfEnvelope({
+    version: '2026-07-28',
+    clientInfo: '{\r\n"name":"x"}',
+    capabilities: '{\n}',
+  });
+  const line = discoverRequest('1', members);
+  assert.equal(line.indexOf('\n'), line.length - 1);
+  assert.equal(line.indexOf('\r'), -1);
 });
 
 describe('the envelope', () => {
@@ -476,6 +488,11 @@ describe('a call that needs input', () => {
       'the client does not know tools in sampling',
       ALL,
       { a: { method: 'sampling/createMessage', params: { messages: [], tools: [] } } },
+    ],
+    [
+      'it is to be asked in a mode that there is not',
+      ALL,
+      { a: { method: 'elicitation/create', params: { mode: 'voice', message: '?' } } },
     ],
     ['there is no such question', ALL, { a: { method: 'tools/list' } }],
     ['it is no request', ALL, { a: 5 }],
