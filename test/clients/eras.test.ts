@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { describe, test } from 'node:test';
+import { test } from 'node:test';
 import type { VersionNegotiationMode } from '@modelcontextprotocol/client';
 import type { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js';
 import { ElicitRequestSchema, ToolListChangedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
@@ -37,8 +37,8 @@ interface App extends AsyncDisposable {
   listTools(): Promise<string[]>;
   /** The text of a tool's answer. */
   call(name: string): Promise<string>;
-  /** The version it speaks with the broker, where it says so. */
-  readonly version?: string | undefined;
+  /** The version it speaks with the broker; undefined when it does not say. */
+  readonly version: string | undefined;
 }
 
 type Connect = (mcpUrl: string, person: Person, user: User) => Promise<App>;
@@ -75,6 +75,7 @@ const mcpRemote =
     });
     return {
       ...appOf(app.client),
+      version: /Bridging to a modern server \{ version: '([\d-]+)'/.exec(app.log())?.[1],
       async [Symbol.asyncDispose]() {
         await app[Symbol.asyncDispose]();
         home[Symbol.dispose]();
@@ -113,31 +114,28 @@ const CLIENTS: readonly [string, Connect, string | undefined][] = [
   ['SDK v2 as it was', sdkV2('legacy'), '2025-11-25'],
   ['SDK v2 that negotiates', sdkV2('auto'), '2026-07-28'],
   ['SDK v2 pinned to 2026-07-28', sdkV2({ pin: '2026-07-28' }), '2026-07-28'],
-  ['mcp-remote', mcpRemote(), undefined],
-  ['mcp-remote that negotiates', mcpRemote('--protocol', 'auto'), undefined],
+  ['mcp-remote as it comes', mcpRemote('--debug'), undefined],
+  ['mcp-remote that negotiates', mcpRemote('--protocol', 'auto', '--debug'), '2026-07-28'],
 ];
 
 for (const era of ['legacy', 'modern']) {
-  describe(`in front of a ${era} server`, async () => {
+  test(`every client is served by a ${era} server`, async (t) => {
     const server = commandLine(process.execPath, join(root, `dist/test/fixtures/conformance-${era}.js`));
-
-    test('every client lists, calls, is asked and is told', async (t) => {
-      await using demo = await startDemo({ server });
-      for (const [name, connect, version] of CLIENTS) {
-        await t.test(name, async () => {
-          const user = new User();
-          await using app = await connect(demo.mcpUrl, demo.user('alice'), user);
-          assert.equal(app.version, version);
-          assert.ok((await app.listTools()).includes('test_simple_text'));
-          assert.match(await app.call('test_simple_text'), /simple text response/);
-          assert.match(await app.call('test_input_required_result_multi_round'), /^Ann: .*blue/);
-          assert.deepEqual(user.asked, Object.keys(ANSWERS));
-          await until('the change', async () => {
-            await app.call('test_trigger_tool_change');
-            return user.changes > 0;
-          });
+    await using demo = await startDemo({ server });
+    for (const [name, connect, version] of CLIENTS) {
+      await t.test(name, async () => {
+        const user = new User();
+        await using app = await connect(demo.mcpUrl, demo.user('alice'), user);
+        assert.equal(app.version, version);
+        assert.ok((await app.listTools()).includes('test_simple_text'));
+        assert.match(await app.call('test_simple_text'), /simple text response/);
+        assert.match(await app.call('test_input_required_result_multi_round'), /^Ann: .*blue/);
+        assert.deepEqual(user.asked, Object.keys(ANSWERS));
+        await until('the change', async () => {
+          await app.call('test_trigger_tool_change');
+          return user.changes > 0;
         });
-      }
-    });
+      });
+    }
   });
 }

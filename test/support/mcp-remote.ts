@@ -10,6 +10,8 @@ export interface McpRemote extends AsyncDisposable {
   /** The desktop client at its other end. */
   readonly client: Client;
   readonly signedIn: () => boolean;
+  /** What it wrote so far, beside the protocol. */
+  readonly log: () => string;
 }
 
 export interface McpRemoteOptions {
@@ -50,5 +52,10 @@ export async function startMcpRemote(
     await visit;
     throw new Error(`mcp-remote did not connect; it wrote:\n${log}`, { cause: error });
   }
-  return { client, signedIn: () => visit !== undefined, [Symbol.asyncDispose]: () => client.close() };
+  return {
+    client,
+    signedIn: () => visit !== undefined,
+    log: () => log,
+    [Symbol.asyncDispose]: () => client.close(),
+  };
 }
