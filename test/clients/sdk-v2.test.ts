@@ -1,47 +1,16 @@
 /** Applications on SDK v2, which ask first which era the server speaks, and hold the broker to RFC 9207. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import {
-  Client,
-  IssuerMismatchError,
-  type OAuthDiscoveryState,
-  type StoredOAuthClientInformation,
-  type StoredOAuthTokens,
-  StreamableHTTPClientTransport,
-  UnauthorizedError,
-} from '@modelcontextprotocol/client';
-import { Browser, type Person, signIn } from '../support/browser.js';
+import { type Client, IssuerMismatchError } from '@modelcontextprotocol/client';
+import type { Person } from '../support/browser.js';
 import { startDemo } from '../support/demo.js';
 import { MemoryProvider } from '../support/memory-provider.js';
-
-type ProviderV2 = MemoryProvider<StoredOAuthClientInformation, StoredOAuthTokens, OAuthDiscoveryState>;
+import { connectV2, goToSignIn, type ProviderV2 } from '../support/sdk-v2.js';
 
 const demo = await startDemo();
 after(() => demo[Symbol.asyncDispose]());
 
-const createClient = () =>
-  new Client({ name: 'test-application', version: '2.0.0' }, { versionNegotiation: { mode: 'auto' } });
-
-const createTransport = (authProvider: ProviderV2) =>
-  new StreamableHTTPClientTransport(new URL(demo.mcpUrl), { authProvider });
-
-/** The first leg: the application is refused, its user signs in, the browser comes back with this answer. */
-async function goToSignIn(person: Person, provider: ProviderV2) {
-  const transport = createTransport(provider);
-  await assert.rejects(createClient().connect(transport), UnauthorizedError);
-  const answer = provider.readAnswer(await signIn(new Browser(), provider.authorizationUrl, person));
-  return { transport, answer };
-}
-
-async function connect(person: Person) {
-  const provider: ProviderV2 = new MemoryProvider();
-  const { transport: first, answer } = await goToSignIn(person, provider);
-  await first.finishAuth(answer);
-  await first.close();
-  const client = createClient();
-  await client.connect(createTransport(provider));
-  return { client, provider, [Symbol.asyncDispose]: () => client.close() };
-}
+const connect = (person: Person) => connectV2(demo.mcpUrl, person);
 
 async function whoami(client: Client): Promise<string> {
   const { content, isError } = await client.callTool({ name: 'whoami', arguments: {} });
@@ -86,13 +55,13 @@ test('the token answer names its scope, so that a later step-up is not taken for
 
 test('the way back carries the issuer exactly once, byte for byte as the metadata has it', async () => {
   const provider: ProviderV2 = new MemoryProvider();
-  const { answer } = await goToSignIn(demo.user('alice'), provider);
+  const { answer } = await goToSignIn(demo.mcpUrl, demo.user('alice'), provider);
   const metadata = provider.discoveryState()?.authorizationServerMetadata;
   assert.equal(metadata?.authorization_response_iss_parameter_supported, true);
   assert.deepEqual(answer.getAll('iss'), [metadata?.issuer]);
 });
 
 test('an answer without issuer is refused by the application: the broker has promised one', async () => {
-  const { transport, answer } = await goToSignIn(demo.user('alice'), new MemoryProvider());
+  const { transport, answer } = await goToSignIn(demo.mcpUrl, demo.user('alice'), new MemoryProvider());
   await assert.rejects(transport.finishAuth(answer.get('code') ?? ''), IssuerMismatchError);
 });

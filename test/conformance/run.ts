@@ -1,7 +1,7 @@
 /**
  * `npm run conformance`: the official suite against the broker as an operator starts it. Four cells, a child of each
- * era against a client of each, and the authorization server. Prints what each scenario said and a table, and fails
- * when one that is demanded falls short. Words on the command line pick cells by their title.
+ * era against a client of each, the Inspector in front of either child, and the authorization server. Prints what each
+ * scenario said and a table, and fails when one that is demanded falls short. Words on the command line pick cells by their title.
  */
 import { join } from 'node:path';
 import { freePort } from '../../src/demo/free-port.js';
@@ -9,6 +9,7 @@ import { startBearerProxy } from '../support/bearer-proxy.js';
 import { Browser, signIn } from '../support/browser.js';
 import { commandLine, type Demo, root, startDemo } from '../support/demo.js';
 import { discover, obtainTokens, register } from '../support/oauth-client.js';
+import { INSPECTOR_SCENARIOS, PROTOCOL_ERAS, type ProtocolEra, runInspector } from './inspector.js';
 import { type Demands, type Exception, type Judgement, judge, summarise, type Verdict } from './judge.js';
 import { installSuite, requiredScenarios, runSuite } from './suite.js';
 
@@ -51,6 +52,8 @@ const isTold = (cell: Cell, { scenario, weight }: Verdict) =>
 /** The suite itself would wait five minutes for the redirect. */
 const SIGN_IN_MS = 60_000;
 const COLUMN = 28;
+
+const inspectorTitle = (era: Era, mode: ProtocolEra) => `inspector ${mode}, ${era} child`;
 
 const wanted = process.argv.slice(2);
 const isPicked = (title: string) => wanted.length === 0 || wanted.some((word) => title.includes(word));
@@ -144,7 +147,8 @@ await installSuite();
 const judgements = new Map<Cell, Judgement>();
 for (const era of ERAS) {
   const revisions = REVISIONS.filter((revision) => isPicked(`${era} ${revision}`));
-  if (revisions.length === 0) continue;
+  const inspectors = PROTOCOL_ERAS.filter((mode) => isPicked(inspectorTitle(era, mode)));
+  if (revisions.length + inspectors.length === 0) continue;
   const server = commandLine(process.execPath, join(root, `dist/test/fixtures/conformance-${era}.js`));
   await using demo = await startDemo({ server });
   for (const revision of revisions) {
@@ -154,6 +158,11 @@ for (const era of ERAS) {
     const told = judgement.verdicts.filter((verdict) => isTold(cell, verdict));
     if (required.includes(cell) || wanted.length > 0) report(cell, judgement, told);
     if (required.includes(cell) && !judgement.holds) process.exitCode = 1;
+  }
+  for (const mode of inspectors) {
+    const judgement = judge(await runInspector(demo, mode), { scored: INSPECTOR_SCENARIOS });
+    report(inspectorTitle(era, mode), judgement);
+    if (!judgement.holds) process.exitCode = 1;
   }
 }
 

