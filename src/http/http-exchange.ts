@@ -65,7 +65,14 @@ export class HttpExchange {
     this.response.writeHead(status, all);
   }
 
+  /** Whether an answer has begun, or can no longer be heard. */
+  get isAnswered(): boolean {
+    return this.response.headersSent || this.response.destroyed;
+  }
+
+  /** Nothing, if there is an answer already: what broke on the way may have been told. */
   reply({ status, headers = {}, body }: Reply): void {
+    if (this.isAnswered) return;
     // RFC 9110 §8.6: a 204 has no length.
     this.begin(status, headers, status === 204 ? undefined : (body?.length ?? 0));
     if (body === undefined) this.response.end();
@@ -73,10 +80,25 @@ export class HttpExchange {
     else this.response.end(body);
   }
 
+  /** A client may have gone while we asked who it is. */
+  get isGone(): boolean {
+    return this.response.destroyed || this.request.socket.destroyed;
+  }
+
   /** Also when the exchange ended well. Far cheaper than an AbortSignal. */
   whenGone(leave: () => void): void {
-    // A client may have gone while we asked who it is.
-    if (this.response.destroyed) leave();
-    else this.response.on('close', leave);
+    const { request, response } = this;
+    if (this.isGone) {
+      leave();
+      return;
+    }
+    response.on('close', response.socket === null ? onlyOnce : leave);
+    // Behind an earlier request on its connection an answer has no socket yet; Node.js would not tell it that this is gone.
+    if (response.socket === null) request.socket.once('close', onlyOnce);
+    function onlyOnce(): void {
+      response.off('close', onlyOnce);
+      request.socket.off('close', onlyOnce);
+      leave();
+    }
   }
 }

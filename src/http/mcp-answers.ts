@@ -110,7 +110,7 @@ export class PostAnswer<Owner> implements Exchange {
     const body = this.#options.form === 'batch' ? asArray(answers) : first;
     this.#finish();
     const { http } = this;
-    if (http.response.destroyed) return undefined;
+    if (http.isAnswered) return undefined;
     if (body === undefined) {
       http.reply(ACCEPTED);
       return undefined;
@@ -127,6 +127,11 @@ export class PostAnswer<Owner> implements Exchange {
     if (this.#state.is === 'done') return undefined;
     const { answers, timer } = this.#state;
     clearTimeout(timer);
+    if (this.http.response.headersSent) {
+      // What it was made for broke, and its client was told so.
+      this.#state = { is: 'done' };
+      return undefined;
+    }
     const stream = this.#desk.openStream(this);
     this.#wasStream = true;
     this.#state = { is: 'streaming', stream };

@@ -32,11 +32,15 @@ export class Bodies {
     if (Number(announced) > this.#maxBytes) return use('too large');
     const fault = announced === undefined ? undefined : take(Number(announced));
     const read = fault ?? readAll(request, announced === undefined ? take : undefined);
-    const used = after(read, use);
     const leave = () => void this.#add(user, -place.bytes);
-    if (used instanceof Promise) void used.then(leave, leave);
-    else leave();
-    return used;
+    let used: Maybe<T> | undefined;
+    try {
+      used = after(read, use);
+      return used;
+    } finally {
+      if (used instanceof Promise) void used.then(leave, leave);
+      else leave();
+    }
   }
 
   /** What the user has under way then. */

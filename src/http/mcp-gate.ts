@@ -23,6 +23,8 @@ export interface McpGateDeps {
 /** False when the request is for somebody else; a preflight is, too. */
 export type McpGate = (request: IncomingMessage, response: ServerResponse) => boolean;
 
+/** RFC 9112 §3.2.2: a server accepts the absolute form too, and then goes by its authority. */
+const ABSOLUTE = /^https?:\/\/([^/?]*)(.*)$/i;
 const PATH = /^(\/mcp(?:\/([^/?]*))?\/?)(?:\?|$)/;
 
 export function mcpGate({ publicUrl, origins, endpoint, count, random, log }: McpGateDeps): McpGate {
@@ -36,11 +38,12 @@ export function mcpGate({ publicUrl, origins, endpoint, count, random, log }: Mc
 
   return (request, response) => {
     const { url = '', method, headers } = request;
-    const [, path, server] = PATH.exec(url) ?? [];
+    const [, host = headers.host, target = url] = url.startsWith('/') ? [] : (ABSOLUTE.exec(url) ?? []);
+    const [, path, server] = PATH.exec(target) ?? [];
     if (path === undefined || method === 'OPTIONS') return false;
     const { origin } = headers;
     const http = new HttpExchange(request, response, path, origin === undefined ? frame : frameFor(origin));
-    if (!isOurs(headers.host)) http.reply(jsonReply(403, FOREIGN_HOST));
+    if (!isOurs(headers.host) || !isOurs(host)) http.reply(jsonReply(403, FOREIGN_HOST));
     else if (origin !== undefined && !origins.accepts(origin)) http.reply(jsonReply(403, FOREIGN_ORIGIN));
     else serve(http, server || undefined);
     return true;

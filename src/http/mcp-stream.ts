@@ -59,8 +59,8 @@ export class EventStream {
     response.once('finish', () => {
       this.#isWhole = !response.req.socket.destroyed;
     });
-    if (response.destroyed) queueMicrotask(() => this.#leave());
-    else response.once('close', () => this.#leave());
+    if (http.isGone) queueMicrotask(() => this.#leave());
+    else http.whenGone(() => this.#leave());
   }
 
   send(message: Buffer): Drain {

@@ -117,7 +117,7 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
       isReply(caller) ? caller : answer(http, server, caller),
     );
     return after(reply, (it) => {
-      if (it !== undefined && !http.response.destroyed) http.reply(it);
+      if (it !== undefined) http.reply(it);
     });
   };
 
