@@ -34,7 +34,10 @@ test('who is behind an unanswered request on a connection is told, too, when tha
   for (const exchange of exchanges) exchange.whenGone(() => gone.push(exchange.path));
   socket.destroy();
   await until('both ends', () => gone.length >= 2);
-  assert.deepEqual(gone.sort(), ['/1', '/2']);
+  assert.deepEqual(
+    gone.toSorted((a, b) => a.localeCompare(b)),
+    ['/1', '/2'],
+  );
 });
 
 test('an answer that had to wait for the one before it ends once', async () => {
@@ -75,7 +78,7 @@ test('what broke is told once, and what comes afterwards is dropped', async () =
     });
     http.reply(jsonReply(500, {}));
     if (later === 'stream') assert.equal(answer.stream(), undefined);
-    else answer.end(Buffer.from('{}'));
+    else void answer.end(Buffer.from('{}'));
     const [text] = await once(socket, 'data');
     assert.match(String(text), /^HTTP\/1\.1 500 /);
     socket.destroy();
