@@ -35,6 +35,8 @@ export interface ChildOptions {
   readonly elapsed?: () => number;
   /** Once, when it says more. */
   readonly onFlood?: (stream: 'stdout' | 'stderr') => void;
+  /** Once, when what it said made its reader throw; it is stopped, and not heard any more. */
+  readonly onFault?: (error: unknown) => void;
   readonly onEnd: (end: ChildEnd) => void;
 }
 
@@ -70,6 +72,7 @@ export class Child implements AsyncDisposable {
   readonly #paces: Record<'stdout' | 'stderr', Pace>;
   readonly #waitingFor = { stdout: 0, stderr: 0 };
   readonly #flooded = new Set<string>();
+  #isFaulty: boolean = false;
   #timer: NodeJS.Timeout | undefined;
   #settle: (end: ChildEnd) => void = () => undefined;
 
@@ -169,7 +172,11 @@ export class Child implements AsyncDisposable {
       lines = 1;
       busyMs = 0;
       since = this.#elapsed();
-      splitter.push(chunk);
+      try {
+        if (!this.#isFaulty) splitter.push(chunk);
+      } catch (error) {
+        return this.#fail(error);
+      }
       if (name === 'stderr') busyMs += this.#elapsed() - since;
       const rest = this.#paces[name].spend({ bytes: chunk.length, lines, busyMs });
       // What was left in the pipe by a child that is gone is read at once: it is not much.
@@ -184,6 +191,13 @@ export class Child implements AsyncDisposable {
     for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on('error', () => undefined);
     child.once('exit', (code, signal) => this.#exited(child, code, signal));
     return child;
+  }
+
+  /** One child may not end the others: a fault of ours that its words bring out costs its process alone. */
+  #fail(error: unknown): void {
+    this.#isFaulty = true;
+    void this.stop('a message of it could not be handled');
+    this.#options.onFault?.(error);
   }
 
   #holdBack(name: 'stdout' | 'stderr', drain: Drain): void {

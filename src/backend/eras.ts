@@ -1,7 +1,7 @@
 /**
  * Which era each configured server speaks: as configured, or found out once by asking a sibling that is thrown away (a
  * legacy server may exit at a request that comes before `initialize`). What was found out is stored until the program
- * changes, or a child does not take up the conversation as expected.
+ * changes, or a child speaks like one of the other era; silence is remembered, but not stored.
  */
 import { statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
@@ -47,6 +47,8 @@ const PROBE_MS = 3 * SECOND;
 const MAX_KEPT_BYTES = 64 * 1024;
 /** A child that fails for another reason must not have its server asked again and again. */
 const KEEP_AT_LEAST_MS = 10 * SECOND;
+/** What a server says to the greeting of an era that it does not speak; no client can make it say so by what it sends. */
+const OTHER_ERA: ReadonlySet<number> = new Set([ERRORS.unknownMethod.code, ERRORS.unsupportedVersion.code]);
 const PROBE = discoverRequest('"fjmcp-probe"', OUR_ENVELOPE);
 
 export class Eras implements AsyncDisposable {
@@ -55,6 +57,9 @@ export class Eras implements AsyncDisposable {
   /** By key: several sessions that wait for a verdict share one probe. */
   readonly #running = new Map<string, Promise<Era | RpcError>>();
   readonly #siblings = new Set<Child>();
+  /** Servers whose verdict stands, but is looked at again when the next child of theirs starts. */
+  readonly #doubted = new Set<string>();
+  readonly #reviews = new Set<Promise<void>>();
   #isClosed: boolean = false;
 
   constructor(options: ErasOptions) {
@@ -79,38 +84,56 @@ export class Eras implements AsyncDisposable {
     return judging;
   }
 
-  /** A child did not take up the conversation: perhaps its server has changed in a way the key does not show. */
-  async doubt(server: string): Promise<void> {
-    const { now, store, log } = this.#options;
+  /** A child refused its greeting. Perhaps its server has changed in a way the key does not show, if the answer hints at it. */
+  doubt(server: string, answer: Buffer): void {
     const verdict = this.#verdicts.get(server);
-    if (verdict === undefined || now() - verdict.judgedAt < KEEP_AT_LEAST_MS) return;
-    this.#verdicts.delete(server);
-    await store.removeEra(server).catch((error: unknown) => {
-      log.error('server.era-not-saved', { server, error: describeError(error) });
-    });
+    if (verdict === undefined || this.#options.now() - verdict.judgedAt < KEEP_AT_LEAST_MS) return;
+    const code = valueAt(answer, ['error', 'code']);
+    if (code !== undefined && OTHER_ERA.has(Number(rawAt(answer, code)))) this.#doubted.add(server);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     await Promise.all([...this.#siblings].map((child) => child.stop('the broker is shutting down')));
-    await Promise.allSettled(this.#running.values());
+    await Promise.allSettled([...this.#running.values(), ...this.#reviews]);
   }
 
   async #judge(entry: ServerEntry, key: Sha256, access: UpstreamAccess): Promise<Era | RpcError> {
-    const { store, now, log } = this.#options;
+    const { store, now } = this.#options;
     const server = entry.name;
     const known = this.#verdicts.get(server) ?? (await store.findEra(server));
-    if (known?.key === key) {
-      this.#verdicts.set(server, known);
-      return known.era;
-    }
+    if (known?.key !== key) return this.#find(entry, key, access);
+    const isDoubted = this.#doubted.delete(server);
+    this.#verdicts.set(server, isDoubted ? { ...known, judgedAt: now() } : known);
+    if (isDoubted) this.#review(entry, key, access);
+    return known.era;
+  }
+
+  /** Nobody waits for it. */
+  #review(entry: ServerEntry, key: Sha256, access: UpstreamAccess): void {
+    const review = this.#find(entry, key, access)
+      .then(() => undefined)
+      .catch((error: unknown) => {
+        this.#options.log.error('server.era-not-found', { server: entry.name, error: describeError(error) });
+      })
+      .finally(() => this.#reviews.delete(review));
+    this.#reviews.add(review);
+  }
+
+  async #find(entry: ServerEntry, key: Sha256, access: UpstreamAccess): Promise<Era | RpcError> {
+    const { store, now, log } = this.#options;
+    const server = entry.name;
     if (this.#isClosed) return failures.stopping;
     const finding = await this.#probe(entry, access);
     if ('code' in finding) return finding;
+    const known = this.#verdicts.get(server);
+    if (finding === SILENCE && known?.key === key) return known.era;
     const { era, discover, why } = finding;
     const verdict = { server, key, era, discover, judgedAt: now() };
     this.#verdicts.set(server, verdict);
     log.info('server.era', { server, era, why });
+    // A machine that was busy is no reason to take a server for an old one for ever.
+    if (finding === SILENCE) return era;
     await store.saveEra(verdict).catch((error: unknown) => {
       log.error('server.era-not-saved', { server, error: describeError(error) });
     });
@@ -133,7 +156,7 @@ export class Eras implements AsyncDisposable {
         },
       });
       if (!('pid' in sibling)) return resolve(failures.launchRefused(sibling));
-      const timer = setTimeout(() => conclude(legacy('it did not answer in time')), probeMs);
+      const timer = setTimeout(() => conclude(SILENCE), probeMs);
       const conclude = (finding: Finding | RpcError) => {
         clearTimeout(timer);
         resolve(finding);
@@ -184,6 +207,7 @@ function judgeEnd(end: ChildEnd): Finding | RpcError {
 }
 
 const legacy = (why: string): Finding => ({ era: 'legacy', discover: null, why });
+const SILENCE = legacy('it did not answer in time');
 
 /** What decides how a server answers: the program, what it is told, and the files that it is told to run. */
 function keyOf({ args, env }: ServerEntry, command: string): Sha256 {

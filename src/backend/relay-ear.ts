@@ -150,7 +150,7 @@ export class RelayEar implements Ear {
       return void this.remember(envelope, relayed('server/discover', answer));
     const question = questionOf(envelope);
     if (this.#session === undefined || question === undefined) return;
-    this.#host?.greetingFailed(this.#session, question);
+    this.#host?.greetingFailed(this.#session, question, answer);
     this.#session.close(failures.eraChanged);
   }
 

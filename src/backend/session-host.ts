@@ -18,7 +18,8 @@ export interface SessionHost {
   /** How the server answered this `initialize` before, if it did. */
   knownAnswer(session: Session, initialize: RequestMessage): Buffer | undefined;
   greeted(session: Session, initialize: RequestMessage, answer: Buffer): void;
-  greetingFailed(session: Session, initialize: RequestMessage): void;
+  /** `answer`: what the child said instead, if anything. */
+  greetingFailed(session: Session, initialize: RequestMessage, answer: Buffer | undefined): void;
   /** Saves it; false when its grant is no more. */
   opened(record: SessionRecord): Promise<boolean>;
   changed(session: Session, wishes: SessionWishes): Promise<void>;

@@ -286,7 +286,7 @@ export class Session {
     if (this.#opening !== undefined) this.#opening.answer = answer;
     const handshake = answer && agree(initialize, answer);
     if (answer === undefined || handshake === undefined) {
-      this.#host.greetingFailed(this, initialize);
+      this.#host.greetingFailed(this, initialize, answer);
       return failures.handshakeRefused;
     }
     this.#host.greeted(this, initialize, answer);

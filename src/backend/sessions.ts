@@ -304,9 +304,9 @@ export class Sessions implements AsyncDisposable {
       knownAnswer: ({ caller }, initialize) => this.#known.find(caller.userId, server, initialize),
       greeted: ({ caller }, initialize, answer) =>
         this.#known.remember(caller.userId, server, initialize, answer),
-      greetingFailed: ({ caller }, initialize) => {
+      greetingFailed: ({ caller }, initialize, answer) => {
         this.#known.forget(caller.userId, server, initialize);
-        void this.#eras.doubt(server);
+        if (answer !== undefined) this.#eras.doubt(server, answer);
       },
       opened: (record: SessionRecord) => store.addSession(record, MAX_SESSIONS_PER_USER),
       changed: (session, wishes) => store.updateSession(session.id, wishes),

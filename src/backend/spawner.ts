@@ -79,6 +79,8 @@ export class Spawner implements AsyncDisposable {
       onLine: listener.onLine,
       onStderr: (line) => stderr.write(line),
       onFlood: (stream) => listener.log.warn('child.held-back', { pid: child.pid, stream }),
+      onFault: (error) =>
+        listener.log.error('child.unreadable', { pid: child.pid, error: describeError(error) }),
       onEnd: (end) => {
         logEnd(listener.log, child.pid, end, {
           lastWords: stderr.lastWords,

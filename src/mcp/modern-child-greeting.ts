@@ -119,8 +119,11 @@ export function versionsIn({ supportedVersions, supported }: JsonObject): string
 function shortInfo(clientInfo: RawJson): RawJson {
   if (clientInfo.length <= MAX_ENVELOPE_PART) return clientInfo;
   const { name, version } = objectIn(clientInfo) ?? {};
-  return toRaw({ name: String(name).slice(0, 200), version: String(version).slice(0, 200) });
+  return toRaw({ name: shortText(name, 'mcp-client'), version: shortText(version, '0') });
 }
+
+const shortText = (value: unknown, otherwise: string): string =>
+  typeof value === 'string' ? value.slice(0, 200) : otherwise;
 
 function shortCapabilities(capabilities: RawJson): RawJson {
   if (capabilities.length <= MAX_ENVELOPE_PART) return capabilities;

@@ -28,6 +28,8 @@ const MAX_TOOLS = 10_000;
 const MAX_SCHEMA_BYTES = 1024 * 1024;
 const MAX_SCHEMA_DEPTH = 100;
 const MAX_ARGUMENTS = 10_000;
+/** Of one tool: what more of them say fits into no request. */
+const MAX_HEADERS = 64;
 /** RFC 9110, 5.6.2. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 /** Examples of values: what is in them is no schema. */
@@ -60,25 +62,29 @@ const mayAnnotate = (bytes: Buffer): boolean => bytes.includes(ANNOTATION) || by
 function readSchema(bytes: Buffer): readonly ParamHeader[] | string {
   if (!mayAnnotate(bytes)) return [];
   if (bytes.length > MAX_SCHEMA_BYTES) return 'its schema is too large to be read';
-  const found: ParamHeader[] = [];
+  const found = new Map<string, ParamHeader>();
   let schema: unknown;
   try {
     schema = JSON.parse(bytes.toString());
   } catch {
     return 'its schema is no JSON';
   }
-  return collect(schema, [], found) ?? found;
+  return collect(schema, [], found) ?? [...found.values()];
 }
 
+/** Header -> where its argument stands. */
+type Found = Map<string, ParamHeader>;
+
 /** Adds the headers that a schema asks for; returned is what is wrong with one. `path` leads there by `properties` alone. */
-function collect(schema: unknown, path: readonly string[], found: ParamHeader[]): string | undefined {
+function collect(schema: unknown, path: readonly string[], found: Found): string | undefined {
   if (!isObject(schema)) return undefined;
   if (path.length > MAX_SCHEMA_DEPTH) return 'its schema is too deep to be read';
   for (const [keyword, value] of Object.entries(schema)) {
     if (keyword === ANNOTATION) {
       const header = headerOf(value, schema, path, found);
       if ('fault' in header) return header.fault;
-      found.push(header);
+      if (found.size === MAX_HEADERS) return `it has more than ${MAX_HEADERS} of ${ANNOTATION}`;
+      found.set(header.header, header);
     } else if (keyword === 'properties' && isObject(value)) {
       for (const [name, property] of Object.entries(value)) {
         const fault = collect(property, [...path, name], found);
@@ -95,7 +101,7 @@ function headerOf(
   value: unknown,
   schema: object,
   path: readonly string[],
-  found: readonly ParamHeader[],
+  found: ReadonlyMap<string, ParamHeader>,
 ): ParamHeader | { readonly fault: string } {
   if (path.length === 0) return { fault: `${ANNOTATION} stands on the schema itself` };
   if (typeof value !== 'string' || !TOKEN.test(value))
@@ -105,8 +111,7 @@ function headerOf(
     return { fault: `${ANNOTATION} stands on what is no string, integer or boolean` };
   }
   const header = `mcp-param-${value.toLowerCase()}`;
-  if (found.some((other) => other.header === header))
-    return { fault: `two parameters have one ${ANNOTATION}` };
+  if (found.has(header)) return { fault: `two parameters have one ${ANNOTATION}` };
   return { path, header };
 }
 
@@ -126,8 +131,9 @@ export function checkParamHeaders(
   header: Header,
 ): RpcError | undefined {
   const { bytes } = message;
+  const known: Objects = new Map();
   for (const { path, header: name } of expected) {
-    const argument = argumentAt(bytes, params.members.arguments, path);
+    const argument = argumentAt(bytes, params.members.arguments, path, known);
     if (argument === 'unreadable') return because(ERRORS.invalidParams, 'arguments cannot be read');
     const given = header(name);
     const isThere = argument !== undefined && !isNull(bytes, argument);
@@ -139,21 +145,38 @@ export function checkParamHeaders(
   return undefined;
 }
 
+/** Where an object starts -> its members, so that many headers read it once. */
+type Objects = Map<number, Members | 'unreadable'>;
+type Members = ReadonlyMap<string | undefined, Span | 'unreadable'>;
+
 function argumentAt(
   bytes: Buffer,
   args: Span | undefined,
   path: readonly string[],
+  known: Objects,
 ): Span | undefined | 'unreadable' {
   let span = args;
   for (const name of path) {
     if (span === undefined || !isObjectAt(bytes, span.start)) return undefined;
-    const entries = entriesOf(bytes, span.start, MAX_ARGUMENTS);
-    if (typeof entries === 'string') return 'unreadable';
-    const found = entries.filter(({ key }) => textAt(bytes, key) === name);
-    if (found.length > 1) return 'unreadable';
-    span = found[0]?.value;
+    const members = known.get(span.start) ?? readMembers(bytes, span);
+    known.set(span.start, members);
+    const found = members === 'unreadable' ? members : members.get(name);
+    if (found === 'unreadable') return found;
+    span = found;
   }
   return span;
+}
+
+/** A name that occurs twice is unreadable. */
+function readMembers(bytes: Buffer, { start }: Span): Members | 'unreadable' {
+  const entries = entriesOf(bytes, start, MAX_ARGUMENTS);
+  if (typeof entries === 'string') return 'unreadable';
+  const members = new Map<string | undefined, Span | 'unreadable'>();
+  for (const { key, value } of entries) {
+    const name = textAt(bytes, key);
+    members.set(name, members.has(name) ? 'unreadable' : value);
+  }
+  return members;
 }
 
 const isNull = (bytes: Buffer, { start }: Span): boolean => bytes[start] === 0x6e;

@@ -2,6 +2,7 @@
  * Small pieces of JSON: as they stand in a message, and as values. Not for what may be large: that is found by places
  * (`scan.ts`) and never parsed.
  */
+import { isJson } from './json.js';
 import { type RawJson, rawAt } from './message.js';
 import { isObjectAt, membersAt, skipSpace } from './scan.js';
 
@@ -44,14 +45,12 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** The object that bytes are; undefined when they are anything else. */
+/** The object that bytes are; undefined when they are anything else, or so deep that it could not be written again. */
 export function parseObject(bytes: Buffer): JsonObject | undefined {
-  try {
-    const value: unknown = JSON.parse(bytes.toString());
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
+  // A byte that is no UTF-8 is read as U+FFFD: a stray one in its prose does not make a server unusable.
+  const text = bytes.toString();
+  const value: unknown = isJson(Buffer.from(text)) ? JSON.parse(text) : undefined;
+  return isObject(value) ? value : undefined;
 }
 
 /** The same of a piece that was cut out of a message. */

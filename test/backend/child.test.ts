@@ -103,6 +103,21 @@ test('what a child says last is still heard, and half a line is not', async () =
   assert.deepEqual(cut.lines, []);
 });
 
+test('a child whose words make their reader throw is stopped, and not heard any more', async () => {
+  const faults: unknown[] = [];
+  let heard = 0;
+  const { child } = start('', {
+    onLine: () => {
+      heard += 1;
+      throw new RangeError('too deep');
+    },
+    onFault: (error) => void faults.push(error),
+  });
+  for (let i = 0; i < 3; i += 1) child.write(request('ping'));
+  assert.deepEqual(await child.ended, { how: 'closedByUs', why: 'a message of it could not be handled' });
+  assert.deepEqual([heard, faults.map(String)], [1, ['RangeError: too deep']]);
+});
+
 test('the end of a child says how it came', async () => {
   assert.deepEqual(await start('exits').child.ended, { how: 'exited', code: 7 });
   const { child } = start('');

@@ -218,18 +218,55 @@ describe('a verdict is made again', () => {
     });
   }
 
-  test('when a child did not take up the conversation, but not within moments', async () => {
+  const refusal = (code: number) =>
+    Buffer.from(`{"jsonrpc":"2.0","id":1,"error":{"code":${code},"message":""}}`);
+
+  test('when a child speaks like one of the other era, but not within moments, and nobody waits for it', async () => {
+    const changing = join(base, 'changing.mjs');
+    writeFileSync(changing, readFileSync(MODERN));
+    const entry = server(['-e', `import('file://${changing}')`]);
     const store = memoryEraStore();
     await using bench = await newBench(store);
-    await bench.eras.of(server([script]), access());
-    await bench.eras.doubt('main');
-    await bench.eras.of(server([script]), access());
+    assert.equal(await bench.eras.of(entry, access()), 'modern');
+    writeFileSync(changing, '');
+    bench.eras.doubt('main', refusal(-32601));
+    assert.equal(await bench.eras.of(entry, access()), 'modern');
     assert.equal(bench.started(), 1);
     bench.clock.now += 10_000;
-    await bench.eras.doubt('main');
-    assert.equal(store.eras.size, 0);
-    await bench.eras.of(server([script]), access());
+    bench.eras.doubt('main', refusal(-32601));
+    assert.equal(await bench.eras.of(entry, access()), 'modern', 'the verdict stands meanwhile');
+    assert.equal(await bench.eras.of(entry, access()), 'modern');
+    await until('the other verdict', () => bench.eras.known(entry) === 'legacy');
+    assert.equal(store.eras.get('main')?.era, 'legacy');
     assert.equal(bench.started(), 2);
+  });
+
+  const ANSWERS: [what: string, answer: Buffer, processes: number][] = [
+    ['that does not know the method', refusal(-32601), 2],
+    ['that does not know the version', refusal(-32022), 2],
+    ['that does not like the parameters', refusal(-32602), 1],
+    ['that is out of order', refusal(-32603), 1],
+    ['without an error', Buffer.from('{"jsonrpc":"2.0","id":1,"result":{}}'), 1],
+  ];
+  for (const [what, answer, processes] of ANSWERS) {
+    test(`${processes === 2 ? 'for' : 'but not for'} an answer ${what}`, async () => {
+      await using bench = await newBench();
+      await bench.eras.of(server([script]), access());
+      bench.clock.now += 10_000;
+      bench.eras.doubt('main', answer);
+      await bench.eras.of(server([script]), access());
+      assert.equal(bench.started(), processes);
+    });
+  }
+
+  test('by the next broker when it rests on silence alone', async () => {
+    const store = memoryEraStore();
+    await using bench = await newBench(store, { probeMs: 50 });
+    const silent = server(['-e', 'process.stdin.resume()']);
+    assert.equal(await bench.eras.of(silent, access()), 'legacy');
+    assert.equal(await bench.eras.of(silent, access()), 'legacy');
+    assert.equal(bench.started(), 1);
+    assert.equal(store.eras.size, 0);
   });
 });
 

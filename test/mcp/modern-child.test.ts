@@ -166,6 +166,36 @@ describe('the handshake', () => {
     assert.deepEqual(toClient[0].result.serverInfo, { name: 'mcp-server', version: '0' });
   });
 
+  for (const [where, members] of [
+    ['capabilities', (deep: string) => `"capabilities":{"experimental":{"a":${deep}}}`],
+    ['name', (deep: string) => `"capabilities":{},"_meta":{"${META.serverInfo}":{"name":${deep}}}`],
+  ] as const) {
+    test(`an answer deeper than a message may be is unusable: its ${where}`, () => {
+      const answer = (depth: number) => {
+        const talk = new Talk();
+        talk.client(initialize());
+        const deep = '['.repeat(depth) + ']'.repeat(depth);
+        const result = `{"resultType":"complete","supportedVersions":["2026-07-28"],${members(deep)}}`;
+        return talk.child(`{"jsonrpc":"2.0","id":1,"result":${result}}`).toClient[0];
+      };
+      assert.equal(answer(900).result.protocolVersion, '2025-06-18');
+      for (const depth of [1000, 20_000, 200_000]) assert.equal(answer(depth).error.code, -32603);
+    });
+  }
+
+  test('what a client is called is told only as a text', () => {
+    const padding = 'x'.repeat(5000);
+    const info = { name: { toString: 1, valueOf: 1 }, version: '1', padding };
+    const { toChild } = new Talk().client(
+      `{"jsonrpc":"2.0","id":1,"method":"initialize","params":${JSON.stringify({
+        protocolVersion: '2025-11-25',
+        capabilities: {},
+        clientInfo: info,
+      })}}`,
+    );
+    assert.deepEqual(toChild[0].params._meta[META.clientInfo], { name: 'mcp-client', version: '1' });
+  });
+
   test('a refusal of server/discover is the refusal of initialize', () => {
     const talk = new Talk();
     talk.client(initialize());

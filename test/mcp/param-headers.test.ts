@@ -65,6 +65,17 @@ test('an annotation spelled with escapes is one', () => {
   assert.equal(readToolHeaders(answer).headers.size, 1);
 });
 
+const annotated = (count: number) =>
+  object(
+    Object.fromEntries(
+      Array.from({ length: count }, (_, i) => [`a${i}`, { ...region, 'x-mcp-header': `H${i}` }]),
+    ),
+  );
+
+test('a tool may have as many headers as fit into a request', () => {
+  assert.equal(readToolHeaders(list(tool(annotated(64)))).headers.get('t')?.length, 64);
+});
+
 const MALFORMED: readonly (readonly [what: string, schema: unknown])[] = [
   ['an empty name', object({ a: { ...region, 'x-mcp-header': '' } })],
   ['a name with a space', object({ a: { ...region, 'x-mcp-header': 'a b' } })],
@@ -74,6 +85,8 @@ const MALFORMED: readonly (readonly [what: string, schema: unknown])[] = [
   ['a name beyond ASCII', object({ a: { ...region, 'x-mcp-header': 'é' } })],
   ['a name that is no string', object({ a: { ...region, 'x-mcp-header': 1 } })],
   ['one name twice', object({ a: region, b: { ...region, 'x-mcp-header': 'REGION' } })],
+  ['more headers than fit into a request', annotated(65)],
+  ['twenty thousand headers', annotated(20_000)],
   ['a number', object({ a: { ...region, type: 'number' } })],
   ['an object', object({ a: { ...region, type: 'object' } })],
   ['no type', object({ a: { 'x-mcp-header': 'A' } })],
@@ -211,6 +224,16 @@ for (const [what, args, headers, code] of CALLS) {
     assert.equal(checkParamHeaders(EXPECTED, request, headersOf(headers))?.code, code);
   });
 }
+
+test('many headers read many arguments once', () => {
+  const names = Array.from({ length: 64 }, (_, i) => `a${i}`);
+  const args = Object.fromEntries(Array.from({ length: 9999 }, (_, i) => [`a${i}`, `${i}`]));
+  const request = modernRequest('tools/call', { name: 't', arguments: { in: args } });
+  const expected = names.map((name) => ({ path: ['in', name], header: `mcp-param-${name}` }));
+  const given = headersOf(Object.fromEntries(names.map((name, i) => [`mcp-param-${name}`, `${i}`])));
+  assert.equal(checkParamHeaders(expected, request, given), undefined);
+  assert.equal(checkParamHeaders(expected, request, headersOf({}))?.code, -32020);
+});
 
 test('a call without arguments has nothing to repeat', () => {
   const request = modernRequest('tools/call', { name: 't' });
