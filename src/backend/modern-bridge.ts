@@ -14,7 +14,7 @@ import { initializeFor, initializeParams } from '../mcp/modern-to-legacy.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
 import { BROKER_INFO, ERRORS, type RpcError, rawAnswer } from '../mcp/protocol.js';
 import { granted, readFilter } from '../mcp/subscriptions.js';
-import { isResult, refuse } from './answers.js';
+import { isResult } from './answers.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { Leaving } from './leaving.js';
@@ -24,6 +24,7 @@ import { ModernClient } from './modern-client.js';
 import { ModernExchange } from './modern-exchange.js';
 import type { Lane } from './modern-lane.js';
 import { ParkedCalls } from './parked-calls.js';
+import type { Refusals } from './refusals.js';
 
 const BROKER = { id: '"fjmcp-broker"', clientInfo: BROKER_INFO };
 /** An upgraded server is noticed at the next start of one of its children, and this late at the latest. */
@@ -36,6 +37,7 @@ const MAX_WATCHED = 1000;
 
 export class ModernBridge implements ModernWay {
   readonly #options: ModernOptions;
+  /** Those that have a child, or a session for one. */
   readonly #clients = new Map<string, ModernClient>();
   readonly #keys = new Map<string, Sha256>();
   /** How servers greet, by user: a server may greet each by name. A probe then costs no process. */
@@ -43,11 +45,13 @@ export class ModernBridge implements ModernWay {
   /** Servers that asked something when nobody could tell which request it was about. */
   readonly #interactive = new Set<string>();
   readonly #places: ListeningPlaces;
+  readonly #refusals: Refusals;
   readonly #parked: ParkedCalls;
 
-  constructor(options: ModernOptions, places: ListeningPlaces) {
+  constructor(options: ModernOptions, places: ListeningPlaces, refusals: Refusals) {
     this.#options = options;
     this.#places = places;
+    this.#refusals = refusals;
     this.#parked = new ParkedCalls({
       ...options,
       maxBytesPerUser: 4 * options.maxMessageBytes,
@@ -58,12 +62,12 @@ export class ModernBridge implements ModernWay {
 
   request(asked: Asked, exchange: Exchange): () => void {
     const { message, about } = asked.request;
-    if (about.extension !== undefined) return refuse(message, exchange, ERRORS.unknownMethod);
+    if (about.extension !== undefined) return this.#refusals.refuse(asked, exchange, ERRORS.unknownMethod);
     switch (message.method) {
       case 'server/discover':
-        return this.#discover(asked, this.#counted(asked, exchange));
+        return this.#discover(asked, exchange);
       case 'subscriptions/listen':
-        return this.#listen(asked, this.#counted(asked, exchange));
+        return this.#listen(asked, exchange);
       default:
         return this.#call(asked, exchange);
     }
@@ -84,26 +88,38 @@ export class ModernBridge implements ModernWay {
 
   #discover(asked: Asked, exchange: Exchange): () => void {
     const { message } = asked.request;
-    void after(this.#greetingFor(asked), (greeting) => {
-      if ('code' in greeting) refuse(message, exchange, greeting);
-      else void exchange.end(rawAnswer(rawAt(message.bytes, message.id), discoverResult(greeting, 0)));
-    });
+    this.#refusals.attempt(asked, exchange, () =>
+      after(this.#greetingFor(asked), (greeting) => {
+        if ('code' in greeting) return void this.#refusals.refuse(asked, exchange, greeting);
+        this.#options.sessions.called(asked.server, 'answered');
+        void exchange.end(rawAnswer(rawAt(message.bytes, message.id), discoverResult(greeting, 0)));
+      }),
+    );
     return () => undefined;
   }
 
   #call(asked: Asked, exchange: Exchange): () => void {
+    // A retry that is refused is not worth a client.
+    const retry = this.#parked.find(asked);
+    if (typeof retry === 'object' && 'fault' in retry)
+      return this.#refusals.refuse(asked, exchange, retry.fault);
     const leaving = new Leaving();
-    const client = this.#clientOf(asked);
-    void after(this.#headerFault(asked, client), (fault) => {
-      if (leaving.isGone) return;
-      if (fault !== undefined) return void refuse(asked.request.message, exchange, fault);
-      const retried = this.#parked.resume(asked, exchange);
-      if (retried !== 'a new call') return leaving.means(retried);
-      const start = (lane: Lane) => leaving.means(this.#carry(asked, exchange, client, lane));
-      if (asked.request.about.mayAsk !== true) return start(client.first);
-      const callOff = client.whenAlone(start, (error) => refuse(asked.request.message, exchange, error));
-      if (callOff !== undefined) leaving.means(callOff);
-    });
+    this.#refusals.attempt(asked, exchange, () =>
+      after(this.#headerFault(asked), (fault) => {
+        if (leaving.isGone) return;
+        if (fault !== undefined) return void this.#refusals.refuse(asked, exchange, fault);
+        if (retry !== 'a new call') return leaving.means(retry(exchange));
+        // Another one than a moment ago, if the children of that one have ended.
+        const client = this.#clientOf(asked);
+        const start = (lane: Lane) =>
+          this.#refusals.attempt(asked, exchange, () =>
+            leaving.means(this.#carry(asked, exchange, client, lane)),
+          );
+        if (asked.request.about.mayAsk !== true) return start(client.first);
+        const callOff = client.whenAlone(start, (error) => this.#refusals.refuse(asked, exchange, error));
+        if (callOff !== undefined) leaving.means(callOff);
+      }),
+    );
     return leaving.go;
   }
 
@@ -126,41 +142,45 @@ export class ModernBridge implements ModernWay {
   #listen(asked: Asked, exchange: Exchange): () => void {
     const { message } = asked.request;
     const filter = readFilter(asked.request);
-    if ('fault' in filter) return refuse(message, exchange, filter.fault);
+    if ('fault' in filter) return this.#refusals.refuse(asked, exchange, filter.fault);
     const leaving = new Leaving();
-    void after(this.#greetingFor(asked), (greeting) => {
-      if (leaving.isGone) return;
-      if ('code' in greeting) return void refuse(message, exchange, greeting);
-      const { serverInfo, capabilities } = greeting;
-      const granting = granted(filter, capabilities);
-      const client = this.#clientOf(asked);
-      const { session } = client.first;
-      const watched = new Set([...client.listeners.resources, ...granting.resourceSubscriptions]);
-      const giveBack = watched.size > MAX_WATCHED ? undefined : this.#places.take(asked.caller.userId);
-      if (giveBack === undefined) return void refuse(message, exchange, failures.tooManyListeners);
-      const over = () => {
-        giveBack();
+    this.#refusals.attempt(asked, exchange, () =>
+      after(this.#greetingFor(asked), (greeting) => {
+        if (leaving.isGone) return;
+        if ('code' in greeting) return void this.#refusals.refuse(asked, exchange, greeting);
+        const { serverInfo, capabilities } = greeting;
+        const granting = granted(filter, capabilities);
+        const client = this.#clientOf(asked);
+        const { session } = client.first;
+        const watched = new Set([...client.listeners.resources, ...granting.resourceSubscriptions]);
+        const giveBack = watched.size > MAX_WATCHED ? undefined : this.#places.take(asked.caller.userId);
+        if (giveBack === undefined)
+          return void this.#refusals.refuse(asked, exchange, failures.tooManyListeners);
+        const over = () => {
+          giveBack();
+          client.watch();
+        };
+        leaving.means(
+          client.listeners.add({
+            id: rawAt(message.bytes, message.id),
+            filter: granting,
+            exchange: this.#counted(asked, exchange),
+            serverInfo,
+            over,
+          }),
+        );
+        // Nothing changes that nobody does, but a resource may.
+        if (granting.resourceSubscriptions.length > 0) void session?.greeting();
         client.watch();
-      };
-      leaving.means(
-        client.listeners.add({
-          id: rawAt(message.bytes, message.id),
-          filter: granting,
-          exchange,
-          serverInfo,
-          over,
-        }),
-      );
-      // Nothing changes that nobody does, but a resource may.
-      if (granting.resourceSubscriptions.length > 0) void session?.greeting();
-      client.watch();
-    });
+      }),
+    );
     return leaving.go;
   }
 
-  #headerFault({ request, header }: Asked, client: ModernClient): Maybe<RpcError | undefined> {
+  #headerFault(asked: Asked): Maybe<RpcError | undefined> {
+    const { request, header } = asked;
     if (request.message.method !== 'tools/call' || request.name === undefined) return undefined;
-    return after(client.toolHeaders.of(request.name), (expected) =>
+    return after(this.#clientOf(asked).toolHeaders.of(request.name), (expected) =>
       checkParamHeaders(expected, request, header),
     );
   }
@@ -191,9 +211,9 @@ export class ModernBridge implements ModernWay {
       isInteractive: () => this.#interactive.has(server),
       puzzled: () => this.#puzzled(server),
       greeted: (answer) => this.#greeted(nameOf(asked), answer),
-      closed: () => void (this.#clients.get(name) === client && this.#clients.delete(name)),
+      opened: () => void this.#clients.set(name, client),
+      closed: () => void this.#clients.delete(name),
     });
-    this.#clients.set(name, client);
     return client;
   }
 

@@ -280,6 +280,6 @@ function refusalOf({ capabilities }: Envelope, request: RequestMessage): RpcErro
   return declares(capabilities, need) ? undefined : missingCapability(need);
 }
 
-export function refuse(exchange: Exchange, { message }: ModernRequest, error: RpcError): Drain {
+function refuse(exchange: Exchange, { message }: ModernRequest, error: RpcError): Drain {
   return exchange.end(errorAnswer(rawAt(message.bytes, message.id), error));
 }

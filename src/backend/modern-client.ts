@@ -26,7 +26,9 @@ export interface ModernClientOptions {
   readonly isInteractive: () => boolean;
   readonly puzzled: () => void;
   readonly greeted: (answer: Buffer) => void;
-  /** Nothing is left of it. */
+  /** Its first lane is about to be made. */
+  readonly opened: () => void;
+  /** Nothing is left of it: from now on another one stands for the same. */
   readonly closed: () => void;
 }
 
@@ -44,6 +46,7 @@ export class ModernClient implements Client {
   readonly #options: ModernClientOptions;
   readonly #lanes = new Map<number, Lane>();
   readonly #waiting = new Set<Waiting>();
+  #isOver: boolean = false;
 
   constructor(options: ModernClientOptions) {
     this.#options = options;
@@ -101,8 +104,8 @@ export class ModernClient implements Client {
     for (const waiting of this.#waiting) {
       const lane = this.#freeLane();
       if (lane === undefined) return;
-      this.#waiting.delete(waiting);
-      waiting.start(lane);
+      // It may have been refused meanwhile, if no more sessions are to be had.
+      if (this.#waiting.delete(waiting)) waiting.start(lane);
     }
   }
 
@@ -113,6 +116,7 @@ export class ModernClient implements Client {
   closed(lane: Lane): void {
     for (const [number, known] of this.#lanes) if (known === lane) this.#lanes.delete(number);
     if (this.#lanes.size > 0) return;
+    this.#isOver = true;
     for (const { refuse } of this.#waiting) refuse(failures.sessionClosed);
     this.#waiting.clear();
     this.listeners.end();
@@ -136,10 +140,12 @@ export class ModernClient implements Client {
     if (known !== undefined) return known;
     const { sessions, caller, server, key, initialize } = this.#options;
     const lane = new Lane(this);
+    if (this.#lanes.size === 0) this.#options.opened();
+    // Before the session is there: making room for it may close the only other one.
+    this.#lanes.set(number, lane);
     lane.attach(
       sessions.shared(`${key} ${number}`, caller, server, () => ({ greeting: initialize, ear: lane })),
     );
-    this.#lanes.set(number, lane);
     const subscriptions = this.listeners.resources;
     if (subscriptions.length > 0) lane.session?.wish((wishes) => ({ ...wishes, subscriptions }));
     return lane;
@@ -148,7 +154,7 @@ export class ModernClient implements Client {
   /** Asks the child something of our own. */
   #ask(message: RequestMessage): Promise<Buffer | undefined> {
     return new Promise((resolve) => {
-      const { session } = this.first;
+      const session = this.#isOver ? undefined : this.first.session;
       if (session === undefined) resolve(undefined);
       else session.request(message, silent(resolve));
     });

@@ -8,12 +8,12 @@ import { rawAt } from '../mcp/message.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
 import { because, ERRORS } from '../mcp/protocol.js';
 import { keptFor } from '../mcp/relayed-results.js';
-import { refuse } from './answers.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { Leaving } from './leaving.js';
 import type { ListeningPlaces } from './listening-places.js';
 import type { Asked, ModernOptions, ModernWay } from './modern.js';
+import type { Refusals } from './refusals.js';
 import { RelayEar } from './relay-ear.js';
 import { RelayedCall } from './relayed-call.js';
 
@@ -26,10 +26,12 @@ export class ModernRelay implements ModernWay {
   /** By grant and server. */
   readonly #ears = new Map<string, RelayEar>();
   readonly #places: ListeningPlaces;
+  readonly #refusals: Refusals;
 
-  constructor(options: ModernOptions, places: ListeningPlaces) {
+  constructor(options: ModernOptions, places: ListeningPlaces, refusals: Refusals) {
     this.#options = options;
     this.#places = places;
+    this.#refusals = refusals;
   }
 
   request(asked: Asked, exchange: Exchange): () => void {
@@ -43,7 +45,7 @@ export class ModernRelay implements ModernWay {
       case 'tools/list':
         return ear.call(request, new RelayedCall(exchange, request, (answer) => ear.listed(request, answer)));
       case 'tools/call':
-        return callTool(asked, exchange, ear);
+        return this.#callTool(asked, exchange, ear);
       default:
         return ear.call(request, new RelayedCall(exchange, request));
     }
@@ -64,12 +66,11 @@ export class ModernRelay implements ModernWay {
   }
 
   #listen(asked: Asked, exchange: Exchange, ear: RelayEar): () => void {
-    const { request, server } = asked;
+    const { request } = asked;
     const isLong = request.message.bytes.length > MAX_LISTEN_BYTES;
     const giveBack = isLong ? undefined : this.#places.take(asked.caller.userId);
     if (giveBack === undefined) {
-      this.#options.sessions.called(server, 'bridge_error');
-      return refuse(request.message, exchange, isLong ? TOO_LONG : failures.tooManyListeners);
+      return this.#refusals.refuse(asked, exchange, isLong ? TOO_LONG : failures.tooManyListeners);
     }
     return ear.listen(request, {
       streams: exchange.streams,
@@ -79,6 +80,21 @@ export class ModernRelay implements ModernWay {
         return exchange.end(answer, retryAfterSeconds);
       },
     });
+  }
+
+  /** What the headers of a call say of its arguments is checked here: on stdio there are no headers. */
+  #callTool(asked: Asked, exchange: Exchange, ear: RelayEar): () => void {
+    const { request, header } = asked;
+    const leaving = new Leaving();
+    this.#refusals.attempt(asked, exchange, () =>
+      after(ear.headersOf(request), (expected) => {
+        if (leaving.isGone) return;
+        const fault = checkParamHeaders(expected, request, header);
+        if (fault !== undefined) return void this.#refusals.refuse(asked, exchange, fault);
+        leaving.means(ear.call(request, new RelayedCall(exchange, request)));
+      }),
+    );
+    return leaving.go;
   }
 
   #earOf({ caller, server }: Asked): RelayEar {
@@ -92,19 +108,4 @@ export class ModernRelay implements ModernWay {
       sessions.shared('modern', caller, server, (host) => ({ greeting: 'none', ear: ear.at(host) })),
     );
   }
-}
-
-/** What the headers of a call say of its arguments is checked here: on stdio there are no headers. */
-function callTool({ request, header }: Asked, exchange: Exchange, ear: RelayEar): () => void {
-  const leaving = new Leaving();
-  void after(ear.headersOf(request), (expected) => {
-    if (leaving.isGone) return;
-    const fault = checkParamHeaders(expected, request, header);
-    leaving.means(
-      fault === undefined
-        ? ear.call(request, new RelayedCall(exchange, request))
-        : refuse(request.message, exchange, fault),
-    );
-  });
-  return leaving.go;
 }

@@ -8,12 +8,12 @@ import type { Caller, GrantId, Randomness } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { after } from '../base/maybe.js';
 import type { Header, ModernRequest } from '../mcp/envelope.js';
-import { refuse } from './answers.js';
 import type { Exchange } from './calls.js';
 import { Leaving } from './leaving.js';
 import { ListeningPlaces } from './listening-places.js';
 import { ModernBridge } from './modern-bridge.js';
 import { ModernRelay } from './modern-relay.js';
+import { Refusals } from './refusals.js';
 import type { Sealer } from './request-state.js';
 import type { Sessions } from './sessions.js';
 
@@ -47,6 +47,7 @@ const LONGEST_NOTE = 200;
 
 export class Modern implements ModernWay {
   readonly #options: ModernOptions;
+  readonly #refusals: Refusals;
   readonly #bridge: ModernBridge;
   readonly #relay: ModernRelay;
   /** Whose version header is not what their requests say: once is enough for the log. */
@@ -55,21 +56,22 @@ export class Modern implements ModernWay {
   constructor(options: ModernOptions) {
     this.#options = options;
     const places = new ListeningPlaces(MAX_LISTENING_PER_USER);
-    this.#bridge = new ModernBridge(options, places);
-    this.#relay = new ModernRelay(options, places);
+    this.#refusals = new Refusals(options);
+    this.#bridge = new ModernBridge(options, places, this.#refusals);
+    this.#relay = new ModernRelay(options, places, this.#refusals);
   }
 
   request(asked: Asked, exchange: Exchange): () => void {
     if (asked.request.tolerated) this.#note(asked);
     const leaving = new Leaving();
-    void after(this.#options.sessions.eraOf(asked.caller, asked.server), (era) => {
-      if (leaving.isGone) return;
-      if (typeof era === 'string') {
+    this.#refusals.attempt(asked, exchange, () =>
+      after(this.#options.sessions.eraOf(asked.caller, asked.server), (era) => {
+        if (leaving.isGone) return;
+        if (typeof era !== 'string') return void this.#refusals.refuse(asked, exchange, era);
         const way = era === 'modern' ? this.#relay : this.#bridge;
-        return leaving.means(way.request(asked, exchange));
-      }
-      refuse(asked.request.message, exchange, era);
-    });
+        leaving.means(way.request(asked, exchange));
+      }),
+    );
     return leaving.go;
   }
 

@@ -11,7 +11,7 @@ import { textAt, valueAt } from '../mcp/message.js';
 import type { RpcError } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
-import { ModernCall, refuse } from './modern-call.js';
+import { ModernCall } from './modern-call.js';
 import type { Child, ModernExchange } from './modern-exchange.js';
 import type { CallOutcome } from './observer.js';
 import { openState, type Place, type Sealer, sealState } from './request-state.js';
@@ -37,7 +37,8 @@ export const PARKED_MS = 10 * MINUTE;
 /** Clients ask and forget; beyond this, the calls go whose users have been silent longest. */
 export const MAX_PARKED_PER_USER = 100;
 
-const GONE = () => undefined;
+/** A retry that leads to a call, or why it leads nowhere. */
+export type Retry = ((exchange: Exchange) => () => void) | { readonly fault: RpcError };
 
 export class ParkedCalls {
   readonly #options: ParkedCallsOptions;
@@ -76,25 +77,20 @@ export class ParkedCalls {
     return call.begin(lane.carry(call));
   }
 
-  /** Goes on with the call that this one is a retry of. */
-  resume(place: Place, exchange: Exchange): (() => void) | 'a new call' {
-    const { sealer, now, called } = this.#options;
-    const { caller, server, request } = place;
-    const turnAway = (error: RpcError) => {
-      called(server, 'bridge_error');
-      void refuse(exchange, request, error);
-      return GONE;
-    };
+  /** What goes on with the call that this one is a retry of. What that returns is for a client that goes away. */
+  find(place: Place): Retry | 'a new call' {
+    const { sealer, now } = this.#options;
+    const { caller, request } = place;
     const input = readInput(request);
-    if ('fault' in input) return turnAway(input.fault);
+    if ('fault' in input) return input;
     // Without it, it is a new call, whatever answers it brings.
     if (input.requestState === undefined) return 'a new call';
     const goal = openState(sealer, place, input.requestState, now());
-    if (goal === 'a new call') return isDeclined(request, input) ? turnAway(failures.declined) : goal;
-    if ('fault' in goal) return turnAway(goal.fault);
+    if (goal === 'a new call') return isDeclined(request, input) ? { fault: failures.declined } : goal;
+    if ('fault' in goal) return goal;
     const call = this.#kept.get(caller.userId)?.get(goal.call);
-    if (call === undefined) return turnAway(failures.callGone);
-    return call.resume(goal.round, input, request, exchange);
+    if (call === undefined) return { fault: failures.callGone };
+    return (exchange) => call.resume(goal.round, input, request, exchange);
   }
 
   /** Ends what nobody came back to. */
