@@ -16,5 +16,4 @@ export interface EraStore {
   findEra(server: string): Promise<EraVerdict | undefined>;
   /** In place of what was known of that server. */
   saveEra(verdict: EraVerdict): Promise<void>;
-  removeEra(server: string): Promise<void>;
 }

@@ -14,9 +14,5 @@ export function sqliteEras(db: Sqlite): EraStore {
         .onConflictDoUpdate({ target: serverEras.server, set: verdict })
         .run();
     },
-
-    removeEra: async (server) => {
-      db.delete(serverEras).where(eq(serverEras.server, server)).run();
-    },
   };
 }

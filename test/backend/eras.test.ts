@@ -33,6 +33,8 @@ interface Bench extends AsyncDisposable {
   readonly clock: { now: number };
   /** How many processes were started. */
   readonly started: () => number;
+  /** How many of them are gone. */
+  readonly ended: () => number;
 }
 
 async function newBench(
@@ -44,10 +46,15 @@ async function newBench(
   const grace = { eofMs: 300, termMs: 300 };
   const spawner = new Spawner({ path, lang: 'C', containment, maxMessageBytes, grace, now: Date.now, log });
   let started = 0;
+  let ended = 0;
   const counting = {
-    start: (...given: Parameters<Spawner['start']>) => {
+    start: (...[entry, upstream, listener]: Parameters<Spawner['start']>) => {
       started += 1;
-      return spawner.start(...given);
+      const onEnd: typeof listener.onEnd = (end) => {
+        ended += 1;
+        listener.onEnd(end);
+      };
+      return spawner.start(entry, upstream, { ...listener, onEnd });
     },
   };
   const clock = { now: 1_000_000 };
@@ -56,6 +63,7 @@ async function newBench(
     eras,
     clock,
     started: () => started,
+    ended: () => ended,
     async [Symbol.asyncDispose]() {
       await eras[Symbol.asyncDispose]();
       await spawner[Symbol.asyncDispose]();
@@ -258,6 +266,27 @@ describe('a verdict is made again', () => {
       assert.equal(bench.started(), processes);
     });
   }
+
+  test('but not by silence', async () => {
+    const fading = join(base, 'fading.mjs');
+    writeFileSync(fading, readFileSync(MODERN));
+    const entry = server(['-e', `import('file://${fading}')`]);
+    const store = memoryEraStore();
+    {
+      await using bench = await newBench(store);
+      await bench.eras.of(entry, access());
+    }
+    writeFileSync(fading, 'process.stdin.resume()');
+    await using bench = await newBench(store, { probeMs: 50 });
+    await bench.eras.of(entry, access());
+    bench.clock.now += 10_000;
+    bench.eras.doubt('main', refusal(-32601));
+    await bench.eras.of(entry, access());
+    assert.equal(bench.started(), 1);
+    await until('the end of the probe', () => bench.ended() === 1);
+    assert.equal(await bench.eras.of(entry, access()), 'modern');
+    assert.equal(store.eras.get('main')?.era, 'modern');
+  });
 
   test('by the next broker when it rests on silence alone', async () => {
     const store = memoryEraStore();

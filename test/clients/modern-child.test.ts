@@ -19,7 +19,7 @@ import {
 } from '@modelcontextprotocol/sdk/types.js';
 import { META } from '../../src/mcp/protocol.js';
 import { type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
-import { connect, eventsOf, initializeBody, nextEvent } from '../fixtures/client.js';
+import { clientOf, connect, eventsOf, initializeBody, nextEvent } from '../fixtures/client.js';
 import { until } from '../fixtures/until.js';
 
 const INFO = { name: 'test-application', version: '1.0.0' };
@@ -296,7 +296,7 @@ test('a server that is said to be modern, and is not, is an error and no crash',
   await assert.rejects(appV1(bridge.url), /no such method/);
 });
 
-test('a verdict that is no longer true costs one client its handshake, and is made again', async () => {
+test('a verdict that is no longer true costs clients their handshake until it is made again', async () => {
   const first = await start();
   await (await appV1(first.url))[Symbol.asyncDispose]();
   await first[Symbol.asyncDispose]();
@@ -306,7 +306,18 @@ test('a verdict that is no longer true costs one client its handshake, and is ma
   store.eras.set('main', { ...verdict, era: 'legacy', judgedAt: 0 });
   await using bridge = await start({ store });
   await assert.rejects(appV1(bridge.url), /speaks 2026-07-28 only/);
+  await assert.rejects(appV1(bridge.url), /speaks 2026-07-28 only/, 'the verdict stands meanwhile');
+  await until('the other verdict', () => store.eras.get('main')?.era === 'modern');
   await using app = await appV1(bridge.url);
   assert.equal(app.server, 'modern-fixture');
-  assert.equal(store.eras.get('main')?.era, 'modern');
+});
+
+test('a server that answers as deep as nobody may ends no one but itself', async () => {
+  const program = `const deep = '['.repeat(20_000) + ']'.repeat(20_000);
+    process.stdin.once('data', (line) => console.log('{"jsonrpc":"2.0","id":' +
+      JSON.stringify(JSON.parse(line).id) + ',"result":{"supportedVersions":["2026-07-28"],"capabilities":{},"_meta":{"${META.serverInfo}":{"name":' + deep + '}}}}'));`;
+  const deep = { ...entry, args: ['-e', program], protocol: 'modern' as const };
+  await using bridge = await start({ servers: [deep] });
+  const response = await clientOf(bridge.url, requestInit.headers).post(initializeBody());
+  assert.match(await response.text(), /no usable answer to server\/discover/);
 });

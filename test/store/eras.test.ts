@@ -37,15 +37,5 @@ for (const { name, open } of STORES) {
       await store.saveEra(later);
       assert.deepEqual(await store.findEra('a'), later);
     });
-
-    test('forgets one server’s, and no other', async () => {
-      await using store = open().store;
-      await store.saveEra(verdict('a'));
-      await store.saveEra(verdict('b'));
-      await store.removeEra('a');
-      await store.removeEra('never there');
-      assert.equal(await store.findEra('a'), undefined);
-      assert.deepEqual(await store.findEra('b'), verdict('b'));
-    });
   });
 }
