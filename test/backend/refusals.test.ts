@@ -22,7 +22,7 @@ const TOOLS = JSON.stringify([
 
 /** Breaks as long as it is told to. */
 function breaking() {
-  const state = { isBroken: true };
+  const state: { isBroken: boolean } = { isBroken: true };
   const check = () => {
     if (state.isBroken) throw new Error('the disk is on fire');
   };
