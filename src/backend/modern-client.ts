@@ -143,9 +143,13 @@ export class ModernClient implements Client {
     if (this.#lanes.size === 0) this.#options.opened();
     // Before the session is there: making room for it may close the only other one.
     this.#lanes.set(number, lane);
-    lane.attach(
-      sessions.shared(`${key} ${number}`, caller, server, () => ({ greeting: initialize, ear: lane })),
-    );
+    const shared = () => ({ greeting: initialize, ear: lane });
+    try {
+      lane.attach(sessions.shared(`${key} ${number}`, caller, server, shared));
+    } catch (error) {
+      this.closed(lane);
+      throw error;
+    }
     const subscriptions = this.listeners.resources;
     if (subscriptions.length > 0) lane.session?.wish((wishes) => ({ ...wishes, subscriptions }));
     return lane;

@@ -361,7 +361,7 @@ export class Session {
     return {
       streams: exchange.streams,
       standsFor: exchange,
-      ...(isPing && { kind: 'ping' as const }),
+      ...((isPing || exchange.kind !== undefined) && { kind: exchange.kind ?? ('ping' as const) }),
       send: (early) => exchange.send(early),
       end: (answer, retryAfterSeconds) => {
         if (wokenAt !== undefined) observer.firstAnswer(this.server, now() - wokenAt);

@@ -46,10 +46,20 @@ export class ToolHeaders {
   }
 
   #read(): Promise<Book> {
-    const reading: Promise<Book> = this.#readAll().then((book) => {
+    const settle = (book?: Book) => {
       if (this.#book === reading) this.#book = book;
-      return book;
-    });
+    };
+    const reading: Promise<Book> = this.#readAll().then(
+      (book) => {
+        settle(book);
+        return book;
+      },
+      (error: unknown) => {
+        // What broke once is tried again.
+        settle();
+        throw error;
+      },
+    );
     return reading;
   }
 

@@ -1,6 +1,7 @@
 /** Modern clients on a legacy server: which child works for whom, that nobody notices its end, and who hears what. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import type { GrantId, UserId } from '../../src/base/ids.js';
 import { access, startBridge } from '../fixtures/bridge.js';
 import { eventsOf, messagesOf, nextEvent } from '../fixtures/client.js';
 import {
@@ -418,4 +419,31 @@ test('at a server that asks its clients, calls that may lead to it have a child 
   assert.deepEqual(order, ['cancelled', 'short', 'third', 'long']);
   assert.equal(own.sessions.counts.children, 2);
   assert.deepEqual([await pidOf(it), isAlive(second)], [first, true]);
+});
+
+test('a client whose last session makes room for its next one is the same client', {
+  timeout: 10_000,
+}, async () => {
+  await using own = await startBridge({ traits: 'rich' });
+  const it = modernClient(own.url);
+  await puzzle(it);
+  const early = it.tool('later', { ms: 100 });
+  await Promise.all([early, it.tool('later', { ms: 300 })]);
+  const pids = [...own.events].flatMap(({ event, fields }) =>
+    event === 'child.started' ? [Number(fields.pid)] : [],
+  );
+  assert.equal(pids.length, 2);
+  for (const pid of pids) process.kill(pid, 'SIGKILL');
+  await until('their end', () => own.sessions.counts.children === 0);
+  const ann = [...own.sessions.census.sessions].length;
+  const caller = { userId: 'ann' as UserId, grantId: 'ann.1' as GrantId };
+  // As many as a user may have, and one more: the session of the first child goes, then that of the second.
+  for (let n = ann; n <= 200; n += 1) own.sessions.open(caller, 'main');
+  assert.equal((await it.call('tools/list')).error, undefined);
+  const listening = eventsOf(
+    await it.post('subscriptions/listen', { notifications: { toolsListChanged: true } }),
+  );
+  await nextEvent(listening);
+  await it.tool('notify', { method: 'notifications/tools/list_changed', params: {} });
+  assert.equal((await nextEvent(listening)).method, 'notifications/tools/list_changed');
 });
