@@ -24,14 +24,20 @@ async function serve(): Promise<{ server: HttpServer; exchanges: HttpExchange[];
   return { server, exchanges, dial: () => connect(server.port ?? 0, '127.0.0.1').setEncoding('utf8') };
 }
 
-test('who is behind an unanswered request on a connection is told, too, when that goes, and once', async () => {
+/** Two requests sent at once over one connection, and the paths of those that were told of its end. */
+async function serveTwo() {
   const { server, exchanges, dial } = await serve();
-  await using _server = server;
   const socket = dial();
   socket.write(GET('/1') + GET('/2'));
   await until('both requests', () => exchanges.length === 2);
   const gone: string[] = [];
   for (const exchange of exchanges) exchange.whenGone(() => gone.push(exchange.path));
+  return { socket, exchanges, gone, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
+
+test('who is behind an unanswered request on a connection is told, too, when that goes, and once', async () => {
+  await using pair = await serveTwo();
+  const { socket, gone } = pair;
   socket.destroy();
   await until('both ends', () => gone.length >= 2);
   assert.deepEqual(
@@ -41,13 +47,8 @@ test('who is behind an unanswered request on a connection is told, too, when tha
 });
 
 test('an answer that had to wait for the one before it ends once', async () => {
-  const { server, exchanges, dial } = await serve();
-  await using _server = server;
-  const socket = dial();
-  socket.write(GET('/1') + GET('/2'));
-  await until('both requests', () => exchanges.length === 2);
-  const gone: string[] = [];
-  for (const exchange of exchanges) exchange.whenGone(() => gone.push(exchange.path));
+  await using pair = await serveTwo();
+  const { socket, exchanges, gone } = pair;
   for (const exchange of exchanges) exchange.reply({ status: 202 });
   await until('both ends', () => gone.length >= 2);
   socket.destroy();
