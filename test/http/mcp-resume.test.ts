@@ -327,6 +327,7 @@ test('of more than the buffer holds the newest is kept, and the answer in any ca
   await log(client, 600, 2);
   await log(client, 100, 3);
   await release(client);
+  await until('the answer', () => bridge.sessions.counts.calls === 0);
   const events = (await rest(await get(client, idOf(priming)))).slice(1);
   assert.equal(events.length, 1000);
   const lengths = events.map(({ data }) => JSON.parse(data ?? '').params?.data.length);
