@@ -3,6 +3,7 @@
  * exchange that asked, under the id it asked with. Clients do send `id: 1` for parallel calls; answers never cross.
  */
 import {
+  type Edit,
   lineOf,
   type NotificationMessage,
   type RawJson,
@@ -45,6 +46,8 @@ export interface Exchange {
   /** Whose place it takes, to notice what passes. */
   readonly standsFor?: Exchange;
   send(message: Buffer): Drain;
+  /** What else is to change in an answer of the child that is about to leave: all changes cost one copy. */
+  edits?(answer: ResponseMessage): readonly Edit[];
   /** The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again. */
   end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain;
 }
@@ -137,13 +140,17 @@ export class Calls {
   }
 
   /** `late` when nobody waits for this answer from this child (any more). */
-  settle({ bytes, id, result }: ResponseMessage, life: Life): Drain | 'late' {
+  settle(answer: ResponseMessage, life: Life): Drain | 'late' {
+    const { bytes, id, result } = answer;
     const key = Number(rawAt(bytes, id));
     const call = this.#calls.get(key);
     if (call?.life !== life) return 'late';
     this.#remove(key);
-    this.#ended(result === undefined ? 'rpc_error' : 'answered', call.exchange);
-    return call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]));
+    const { exchange } = call;
+    this.#ended(result === undefined ? 'rpc_error' : 'answered', exchange);
+    const edit = { at: id, raw: call.id };
+    const more = (exchange.standsFor ?? exchange).edits?.(answer) ?? [];
+    return exchange.end(splice(bytes, more.length === 0 ? [edit] : [edit, ...more]));
   }
 
   /** Progress keeps its call alive, up to its last deadline. Returned is the notification as its client knows it, and where it belongs. */

@@ -50,6 +50,10 @@ export class InFlight<T> {
       .sort(([a], [b]) => a - b);
   }
 
+  values(): T[] {
+    return this.entries().map(([, value]) => value);
+  }
+
   #placeOf(key: number): number {
     return key & (this.#slots.length - 1);
   }

@@ -12,6 +12,7 @@ import { type Ask, answerFor, type Input, inputRequired, isResponseTo } from '..
 import { elicitationsIn, toModernEdits } from '../mcp/legacy-to-modern.js';
 import { type LogLevel, wants } from '../mcp/log-levels.js';
 import {
+  type Edit,
   type NotificationMessage,
   type RequestMessage,
   type ResponseMessage,
@@ -61,6 +62,7 @@ export class ModernCall extends ModernExchange {
   #cancel: (why?: string) => void = () => undefined;
   #timer: NodeJS.Timeout | undefined;
   #retryAfterSeconds: number | undefined;
+  #answered: 'in modern words' | undefined;
 
   constructor(request: ModernRequest, exchange: Exchange, child: Child, keeper: Keeper) {
     super(request, exchange, child);
@@ -146,6 +148,13 @@ export class ModernCall extends ModernExchange {
     const id = subject && rawAt(bytes, subject);
     const ask = asksOf(this.#rounds).find(({ request }) => rawAt(request.bytes, request.id) === id);
     if (ask !== undefined) void this.#apply({ is: 'taken back', ask });
+  }
+
+  /** For the client that made the call. One that comes back has another id, and perhaps none waits. */
+  override edits(answer: ResponseMessage): readonly Edit[] {
+    const isLast = this.#rounds === NO_ROUNDS && elicitationsIn(answer).length === 0;
+    if (isLast) this.#answered = 'in modern words';
+    return isLast ? super.edits(answer) : [];
   }
 
   override end(outcome: Buffer | undefined, retryAfterSeconds?: number): Drain {
@@ -237,6 +246,7 @@ export class ModernCall extends ModernExchange {
   }
 
   #finish(outcome: Buffer | undefined): Drain {
+    if (this.#answered === 'in modern words') return this.#hangUp(outcome);
     const message = outcome && readMessage(outcome);
     if (outcome === undefined || message?.kind !== 'response') return this.#hangUp(undefined);
     const visits = this.#visitsIn(message);

@@ -5,7 +5,13 @@
 import type { ModernRequest } from '../mcp/envelope.js';
 import { type ServerSide, toModernEdits } from '../mcp/legacy-to-modern.js';
 import { type LogLevel, wants } from '../mcp/log-levels.js';
-import { type NotificationMessage, type RequestMessage, rawAt, readMessage, splice } from '../mcp/message.js';
+import {
+  type Edit,
+  type NotificationMessage,
+  type RequestMessage,
+  type ResponseMessage,
+  rawAt,
+} from '../mcp/message.js';
 import { errorAnswer } from '../mcp/protocol.js';
 import type { Drain, Exchange } from './calls.js';
 import { clientSilent } from './failures.js';
@@ -26,6 +32,8 @@ export interface Child {
 export class ModernExchange implements Exchange {
   /** As its client made it last. */
   request: ModernRequest;
+  /** Where its lane finds it among those in flight. */
+  place: number = 0;
   protected readonly exchange: Exchange;
   protected readonly child: Child;
   readonly #heard: (answer: Buffer) => void;
@@ -77,14 +85,15 @@ export class ModernExchange implements Exchange {
   /** The child takes a question back: perhaps one about this request. */
   takeBack(_cancelled: NotificationMessage): void {}
 
+  edits(answer: ResponseMessage): readonly Edit[] {
+    this.#heard(answer.bytes);
+    return toModernEdits(this.request.message.method, answer, this.child.side);
+  }
+
   end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain {
     if (this.#isOver) return undefined;
     this.#isOver = true;
     this.child.released(this);
-    const message = answer && readMessage(answer);
-    if (message?.kind !== 'response') return this.exchange.end(answer, retryAfterSeconds);
-    this.#heard(message.bytes);
-    const edits = toModernEdits(this.request.message.method, message, this.child.side);
-    return this.exchange.end(splice(message.bytes, edits), retryAfterSeconds);
+    return this.exchange.end(answer, retryAfterSeconds);
   }
 }

@@ -11,6 +11,7 @@ import { objectsIn } from '../mcp/raw-json.js';
 import { Attribution } from './attribution.js';
 import { type Drain, type Exchange, together } from './calls.js';
 import { clientSilent, noCallToAsk } from './failures.js';
+import { InFlight } from './in-flight.js';
 import { type Child, ModernExchange } from './modern-exchange.js';
 import type { Session } from './session.js';
 import type { Ear } from './shared.js';
@@ -33,7 +34,7 @@ export interface Client {
 export class Lane implements Ear, Child {
   readonly #client: Client;
   /** Those first to whom the child was set longest ago. */
-  readonly #inFlight = new Set<ModernExchange>();
+  readonly #inFlight = new InFlight<ModernExchange>();
   readonly #attribution = new Attribution<ModernExchange>();
   #session: Session | undefined;
   #greeting: Greeting | undefined;
@@ -63,13 +64,13 @@ export class Lane implements Ear, Child {
 
   /** Requests that a question may be about. */
   get asking(): number {
-    return [...this.#inFlight].filter(({ mayAsk }) => mayAsk).length;
+    return this.#inFlight.values().filter(({ mayAsk }) => mayAsk).length;
   }
 
   /** Gives a request to the child; what is returned is for a client that goes away. */
   carry(exchange: ModernExchange): (why?: string) => void {
     const { request } = exchange;
-    this.#inFlight.add(exchange);
+    exchange.place = this.#inFlight.add(exchange);
     if (request.envelope.logLevel !== undefined) this.#setLevel();
     return this.#session?.request(toLegacyRequest(request), exchange) ?? (() => undefined);
   }
@@ -80,13 +81,13 @@ export class Lane implements Ear, Child {
   }
 
   released(exchange: ModernExchange): void {
-    if (!exchange.waitsForClient) this.#inFlight.delete(exchange);
+    if (!exchange.waitsForClient) this.#inFlight.remove(exchange.place);
     if (exchange.request.envelope.logLevel !== undefined) this.#setLevel();
     this.#client.released();
   }
 
   resumed(exchange: ModernExchange): void {
-    if (this.#inFlight.delete(exchange)) this.#inFlight.add(exchange);
+    if (this.#inFlight.remove(exchange.place)) exchange.place = this.#inFlight.add(exchange);
   }
 
   greeted(answer: Buffer): void {
@@ -95,14 +96,14 @@ export class Lane implements Ear, Child {
   }
 
   ask(question: RequestMessage, calls: readonly Exchange[]): Drain {
-    const ours = [...this.#inFlight].filter((call) => calls.includes(call));
+    const ours = this.#inFlight.values().filter((call) => calls.includes(call));
     const { call, isCertain } = this.#attribution.attribute(question, ours);
     if (!isCertain) this.#client.puzzled();
     return call === undefined ? this.#refuse(question, noCallToAsk) : call.ask(question);
   }
 
   letGo(question: RequestMessage, exchange: ModernExchange): Drain {
-    const next = this.#attribution.next(question, exchange, (call) => this.#inFlight.has(call));
+    const next = this.#attribution.next(question, exchange, (call) => this.#inFlight.get(call.place) === call);
     return next === undefined ? this.#refuse(question, clientSilent) : next.ask(question);
   }
 
@@ -141,7 +142,7 @@ export class Lane implements Ear, Child {
 
   /** The child says as much as the most curious request wants; what others did not want is kept from them. */
   #setLevel(): void {
-    const wanted = mostVerbose([...this.#inFlight].map(({ request }) => request.envelope.logLevel));
+    const wanted = mostVerbose(this.#inFlight.values().map(({ request }) => request.envelope.logLevel));
     if (wanted === undefined || wanted === this.#level) return;
     const { logging } = objectsIn(this.#greeting?.capabilities ?? '{"logging":{}}', ['logging']);
     if (logging === undefined) return;

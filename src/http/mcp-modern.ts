@@ -10,7 +10,7 @@ import type { Caller } from '../base/ids.js';
 import { after, type Maybe } from '../base/maybe.js';
 import { classify } from '../mcp/envelope.js';
 import { statusOf } from '../mcp/legacy-to-modern.js';
-import { type Message, rawAt, readMessage } from '../mcp/message.js';
+import { type Message, rawAt } from '../mcp/message.js';
 import type { HttpExchange, Reply } from './http-exchange.js';
 import { type AnswerForm, PostAnswer, type PostAnswerDesk } from './mcp-answers.js';
 import type { Ledgers } from './mcp-ledger.js';
@@ -51,10 +51,7 @@ export function modernDoor(deps: ModernDoorDeps): ModernDoor {
     openStream: (answer) =>
       connect(answer.http, answer.owner, () => answer.leave(), { headers: answer.headers() }),
     hold: ({ http, owner }, bytes) => hold(http, owner, bytes),
-    statusOf: (answer) => {
-      const message = readMessage(answer);
-      return message.kind === 'response' ? statusOf(message) : 200;
-    },
+    statusOf,
   };
 
   return ({ http, server, caller, message }) => {

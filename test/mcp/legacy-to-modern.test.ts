@@ -108,16 +108,12 @@ for (const [legacy, modern, status] of ERRORS) {
   test(`the error ${legacy} of a legacy server is ${modern} with ${status}`, () => {
     const translated = toModernAnswer('resources/read', Buffer.from(error(legacy)), SERVER).toString();
     assert.equal(translated, error(modern));
-    const message = messageOf(translated);
-    assert.ok(message.kind === 'response');
-    assert.equal(statusOf(message), status);
+    assert.equal(statusOf(Buffer.from(translated)), status);
   });
 }
 
 test('a result is 200, whatever is in it', () => {
-  const message = messageOf('{"jsonrpc":"2.0","id":1,"result":{"error":{"code":-32601}}}');
-  assert.ok(message.kind === 'response');
-  assert.equal(statusOf(message), 200);
+  assert.equal(statusOf(Buffer.from('{"jsonrpc":"2.0","id":1,"result":{"error":{"code":-32601}}}')), 200);
 });
 
 test('visits that a legacy server demands by an error are requests for them', () => {
