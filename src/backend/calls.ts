@@ -101,7 +101,7 @@ export class Calls {
       lastDeadline: now + requestMs * MAX_EXTENSION,
     });
     if (exchange.streams) this.#newestStreaming = { key, exchange };
-    const edits = [{ at: id, raw: `${key}` }];
+    const edits: Edit[] = [{ at: id, raw: `${key}` }, ...(message.edits ?? [])];
     if (token !== undefined) edits.push({ at: token, raw: `${key}` });
     return { key, line: lineOf(bytes, edits) };
   }

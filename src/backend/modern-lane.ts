@@ -103,7 +103,11 @@ export class Lane implements Ear, Child {
   }
 
   letGo(question: RequestMessage, exchange: ModernExchange): Drain {
-    const next = this.#attribution.next(question, exchange, (call) => this.#inFlight.get(call.place) === call);
+    const next = this.#attribution.next(
+      question,
+      exchange,
+      (call) => this.#inFlight.get(call.place) === call,
+    );
     return next === undefined ? this.#refuse(question, clientSilent) : next.ask(question);
   }
 

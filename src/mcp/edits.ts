@@ -1,6 +1,6 @@
 /** Edits that take members out of an object, or put some in, and leave every other byte where it was. */
 import type { Edit, RawJson } from './message.js';
-import { entriesOf, type MemberSpan, type Span, skipSpace } from './scan.js';
+import { entriesOf, type MemberSpan, skipSpace } from './scan.js';
 
 const COMMA = 0x2c;
 const CLOSE_BRACE = 0x7d;
@@ -8,6 +8,7 @@ const CLOSE_BRACE = 0x7d;
 /** Takes out members of the object that starts at `at`, each with the one comma that parted it from what stays. */
 export function removals(bytes: Buffer, at: number, members: readonly (MemberSpan | undefined)[]): Edit[] {
   const edits: Edit[] = [];
+  if (members.every((member) => member === undefined)) return edits;
   /** Where the first member stands, as long as all before it are taken out. */
   let first = skipSpace(bytes, at + 1);
   for (const { key, end } of members
@@ -46,11 +47,4 @@ export function metaRemovals(
 export function insertion(bytes: Buffer, at: number, members: RawJson): Edit {
   const isAlone = members === '' || bytes[skipSpace(bytes, at + 1)] === CLOSE_BRACE;
   return { at: { start: at + 1, end: at + 1 }, raw: isAlone ? members : `${members},` };
-}
-
-/** Where what stood at `span` stands after edits that are inside it, or outside it. */
-export function moved(span: Span, edits: readonly Edit[]): Span {
-  const by = (place: number) =>
-    edits.reduce((sum, { at, raw }) => (at.end <= place ? sum + raw.length - (at.end - at.start) : sum), 0);
-  return { start: span.start + by(span.start), end: span.end + by(span.end) };
 }

@@ -8,6 +8,7 @@ import { asLogLevel, type LogLevel } from './log-levels.js';
 import {
   type Message,
   type NotificationMessage,
+  type PARAMS,
   type RawJson,
   type RequestMessage,
   rawAt,
@@ -22,7 +23,7 @@ import {
   MODERN_VERSIONS,
   type RpcError,
 } from './protocol.js';
-import { isObjectAt, type MemberSpan, membersOf, type Span, textAt } from './scan.js';
+import { isObjectAt, type MemberSpan, type ScannedPlaces, type Span, textAt } from './scan.js';
 
 /** What a modern request says of its client. */
 export interface Envelope {
@@ -48,7 +49,7 @@ export interface ModernRequest {
 /** Where `params` stands, and the members of it that mean something to a broker. */
 export interface ModernParams {
   readonly at: Span;
-  readonly members: { readonly [N in (typeof PARAMS)[number]]?: MemberSpan };
+  readonly members: { readonly [N in (typeof PARAMS)[number]]: MemberSpan | undefined };
   /** Of `_meta`, what belongs to the envelope. */
   readonly envelope: readonly MemberSpan[];
 }
@@ -63,17 +64,6 @@ export type Classified =
 /** A header's value without surrounding white space (RFC 9110, 5.5). Names are given in lower case. */
 export type Header = (name: string) => string | undefined;
 
-const PARAMS = [
-  '_meta',
-  'name',
-  'uri',
-  'taskId',
-  'arguments',
-  'inputResponses',
-  'requestState',
-  'notifications',
-] as const;
-const ENVELOPE = [META.version, META.clientInfo, META.capabilities, META.logLevel] as const;
 /** It is kept, and compared, as long as the child that it is for. */
 const MAX_ENVELOPE_BYTES = 64 * 1024;
 const LONGEST_VERSION = 64;
@@ -103,16 +93,13 @@ export const isModernVersion = (version: string): boolean =>
 
 /** The order of the checks is the order in which a client is told what is wrong. */
 function readRequest(message: RequestMessage, version: string | undefined, header: Header): Classified {
-  const { bytes, method, params: at } = message;
-  if (at === undefined || !isObjectAt(bytes, at.start)) return missing('_meta');
-  const params = membersOf(bytes, at.start, PARAMS);
-  if (typeof params === 'string') return refused(because(ERRORS.invalid, TWICE));
-  const meta = params.members._meta;
-  if (meta === undefined || !isObjectAt(bytes, meta.start)) return missing('_meta');
-  const own = membersOf(bytes, meta.start, ENVELOPE);
-  if (typeof own === 'string') return refused(because(ERRORS.invalid, TWICE));
-
-  const envelope = readEnvelope(bytes, own.members);
+  const { bytes, method, params: at, places } = message;
+  if (at === undefined || places.params === undefined) return missing('_meta');
+  if (places.params.repeated !== 0) return refused(because(ERRORS.invalid, TWICE));
+  if (places.meta === undefined) return missing('_meta');
+  if (places.meta.repeated !== 0) return refused(because(ERRORS.invalid, TWICE));
+  const [, ...own] = places.meta.places;
+  const envelope = readEnvelope(bytes, own);
   if ('is' in envelope) return envelope;
   const tolerated = version !== envelope.version;
   if (tolerated && !(isLegacy(version) && envelope.version === MODERN_VERSION)) {
@@ -121,10 +108,10 @@ function readRequest(message: RequestMessage, version: string | undefined, heade
   if (!MODERN_VERSIONS.includes(envelope.version)) return unsupported(envelope.version);
   if (header('mcp-method') !== method) return mismatch('Mcp-Method is not the method of the body');
   const about = MODERN_METHODS.get(method);
-  const name = about?.named && readName(bytes, params.members[about.named], about.named, header('mcp-name'));
+  const members = membersIn(places.params);
+  const name = about?.named && readName(bytes, members[about.named], about.named, header('mcp-name'));
   if (typeof name === 'object') return name;
   if (about === undefined) return { is: 'refused', status: 404, error: ERRORS.unknownMethod };
-  const found = ENVELOPE.map((key) => own.members[key]).filter((member) => member !== undefined);
   return {
     is: 'modern request',
     request: {
@@ -132,7 +119,7 @@ function readRequest(message: RequestMessage, version: string | undefined, heade
       about,
       envelope,
       name,
-      params: { at, members: params.members, envelope: found },
+      params: { at, members, envelope: own.filter((member) => member !== undefined) },
       tolerated,
     },
   };
@@ -141,11 +128,15 @@ function readRequest(message: RequestMessage, version: string | undefined, heade
 const TWICE = 'a member that must be unique occurs twice';
 const isLegacy = (version: string | undefined) => version !== undefined && LEGACY_VERSIONS.includes(version);
 
-function readEnvelope(
-  bytes: Buffer,
-  members: { readonly [N in (typeof ENVELOPE)[number]]?: Span },
-): Envelope | Refused {
-  const [version, clientInfo, capabilities, logLevel] = ENVELOPE.map((key) => members[key]);
+/** In the order of `PARAMS`. */
+function membersIn({ places }: ScannedPlaces): ModernParams['members'] {
+  const [_meta, name, uri, taskId, args, inputResponses, requestState, notifications] = places;
+  return { _meta, name, uri, taskId, arguments: args, inputResponses, requestState, notifications };
+}
+
+/** `members` in the order of `OWN_META`, without the first. */
+function readEnvelope(bytes: Buffer, members: ScannedPlaces['places']): Envelope | Refused {
+  const [version, clientInfo, capabilities, logLevel] = members;
   const text = version && version.end - version.start <= LONGEST_VERSION ? textAt(bytes, version) : undefined;
   if (text === undefined) return missing(META.version);
   if (capabilities === undefined || !isObjectAt(bytes, capabilities.start)) return missing(META.capabilities);

@@ -33,6 +33,15 @@ export interface RequestMessage {
   readonly token: Span | undefined;
   /** The version in `params._meta` by which a request of the modern era is known, whatever its value is. */
   readonly version: Span | undefined;
+  readonly places: RequestPlaces;
+  /** What has to be changed in it for a child of the other era, when it goes to one. */
+  readonly edits?: readonly Edit[];
+}
+
+/** Where stands what a broker looks at, in the order of `PARAMS` and `OWN_META`; undefined for what is no object. */
+export interface RequestPlaces {
+  readonly params: ScannedPlaces | undefined;
+  readonly meta: ScannedPlaces | undefined;
 }
 
 export interface NotificationMessage {
@@ -63,7 +72,26 @@ export interface Invalid {
 const LF = 0x0a;
 const CR = 0x0d;
 const TOP = ['jsonrpc', 'id', 'method', 'params', 'result', 'error'] as const;
-const OWN_META = ['progressToken', META.version] as const;
+export const PARAMS = [
+  '_meta',
+  'name',
+  'uri',
+  'taskId',
+  'arguments',
+  'inputResponses',
+  'requestState',
+  'notifications',
+] as const;
+export const OWN_META = [
+  'progressToken',
+  META.version,
+  META.clientInfo,
+  META.capabilities,
+  META.logLevel,
+] as const;
+/** What must not occur twice in any request: `_meta`, and in it what tells to whom and to which era it belongs. */
+const UNIQUE = { params: 0b1, meta: 0b11 };
+const NOTHING: RequestPlaces = { params: undefined, meta: undefined };
 const SUBJECTS: ReadonlyMap<string, 'progressToken' | 'requestId'> = new Map([
   ['notifications/progress', 'progressToken'],
   ['notifications/cancelled', 'requestId'],
@@ -73,7 +101,8 @@ export function readMessage(bytes: Buffer): Message | Invalid {
   const at = skipSpace(bytes, 0);
   if (!isObjectAt(bytes, at)) return invalid('a message is a JSON object');
   const scanned = placesOf(bytes, at, TOP);
-  if (typeof scanned === 'string') return invalid(FAULTS[scanned]);
+  if (scanned === 'malformed') return invalid(FAULTS.malformed);
+  if (scanned.repeated !== 0) return invalid(FAULTS.duplicate);
   const [version, id, named, params, result, error] = scanned.places;
   if (skipSpace(bytes, scanned.end) !== bytes.length) return invalid(FAULTS.malformed);
   const hasId = id !== undefined && isId(bytes, id);
@@ -94,9 +123,9 @@ export function readMessage(bytes: Buffer): Message | Invalid {
     return { kind: 'notification', bytes, method, subject };
   }
   if (!hasId) return invalid(`"id" must be a string or a number of at most ${MAX_ID_BYTES} bytes`);
-  const meta = metaOf(bytes, params);
-  if (typeof meta === 'string') return refuse(FAULTS[meta]);
-  const [token, modernVersion] = meta;
+  const places = requestPlaces(bytes, params);
+  if (typeof places === 'string') return refuse(FAULTS[places]);
+  const [token, modernVersion] = places.meta?.places ?? [];
   return {
     kind: 'request',
     bytes,
@@ -105,16 +134,21 @@ export function readMessage(bytes: Buffer): Message | Invalid {
     params,
     token: token && isId(bytes, token) ? token : undefined,
     version: modernVersion,
+    places,
   };
 }
 
 /** One walk, for every request passes here. */
-function metaOf(bytes: Buffer, params: Span | undefined): ScannedPlaces['places'] | ScanFault {
-  const meta = memberAt(bytes, params, ['_meta']);
-  if (typeof meta === 'string') return meta;
-  if (meta === undefined || !isObjectAt(bytes, meta.start)) return [];
-  const scanned = placesOf(bytes, meta.start, OWN_META);
-  return typeof scanned === 'string' ? scanned : scanned.places;
+function requestPlaces(bytes: Buffer, at: Span | undefined): RequestPlaces | ScanFault {
+  if (at === undefined || !isObjectAt(bytes, at.start)) return NOTHING;
+  const params = placesOf(bytes, at.start, PARAMS);
+  if (params === 'malformed') return params;
+  if ((params.repeated & UNIQUE.params) !== 0) return 'duplicate';
+  const [own] = params.places;
+  if (own === undefined || !isObjectAt(bytes, own.start)) return { params, meta: undefined };
+  const meta = placesOf(bytes, own.start, OWN_META);
+  if (meta === 'malformed') return meta;
+  return (meta.repeated & UNIQUE.meta) === 0 ? { params, meta } : 'duplicate';
 }
 
 /** The messages of a batch (MCP 2025-03-26 only), or undefined when the body is no array. */
@@ -221,7 +255,8 @@ function memberAt(
   for (const name of path) {
     if (span === undefined || !isObjectAt(bytes, span.start)) return undefined;
     const scanned = placesOf(bytes, span.start, [name]);
-    if (typeof scanned === 'string') return scanned;
+    if (scanned === 'malformed') return scanned;
+    if (scanned.repeated !== 0) return 'duplicate';
     [span] = scanned.places;
   }
   return span;

@@ -3,9 +3,9 @@
  * before, is taken out; the rest of a request leaves as it came, byte for byte.
  */
 import { neutralClient } from './capabilities.js';
-import { moved, removals } from './edits.js';
+import { removals } from './edits.js';
 import type { Envelope, ModernRequest } from './envelope.js';
-import { type RawJson, type RequestMessage, splice } from './message.js';
+import type { RawJson, RequestMessage } from './message.js';
 import { NEWEST_LEGACY_VERSION } from './protocol.js';
 import { objectIn, objectOf } from './raw-json.js';
 
@@ -39,20 +39,11 @@ function isNamed(clientInfo: RawJson): boolean {
   return typeof name === 'string' && typeof version === 'string';
 }
 
+/** With its changes still to be made. */
 export function toLegacyRequest({ message, params }: ModernRequest): RequestMessage {
-  const { bytes, id, token } = message;
+  const { bytes } = message;
   const { _meta: meta, inputResponses, requestState } = params.members;
-  const edits = [
-    ...removals(bytes, params.at.start, [inputResponses, requestState]),
-    ...(meta === undefined ? [] : removals(bytes, meta.start, params.envelope)),
-  ];
-  return {
-    kind: 'request',
-    bytes: splice(bytes, edits),
-    method: message.method,
-    id: moved(id, edits),
-    params: moved(params.at, edits),
-    token: token && moved(token, edits),
-    version: undefined,
-  };
+  const answers = removals(bytes, params.at.start, [inputResponses, requestState]);
+  const edits = meta === undefined ? answers : [...answers, ...removals(bytes, meta.start, params.envelope)];
+  return { ...message, edits };
 }

@@ -48,7 +48,8 @@ export function membersOf<Name extends string>(
   names: readonly Name[],
 ): ScannedObject<Name> | ScanFault {
   const scanned = placesOf(bytes, at, names);
-  if (typeof scanned === 'string') return scanned;
+  if (scanned === 'malformed') return scanned;
+  if (scanned.repeated !== 0) return 'duplicate';
   const members: Partial<Record<Name, MemberSpan>> = {};
   names.forEach((name, index) => {
     const place = scanned.places[index];
@@ -72,22 +73,24 @@ export function membersAt<Name extends string>(
 
 export interface ScannedPlaces {
   readonly places: readonly (MemberSpan | undefined)[];
+  /** Bit `i` says that name `i` occurs again; its first place is the one that is kept. */
+  readonly repeated: number;
   readonly end: number;
 }
 
 /** The same in the order of `names`, for the hot path: without an object whose shape is new each time. */
-export function placesOf(bytes: Buffer, at: number, names: readonly string[]): ScannedPlaces | ScanFault {
+export function placesOf(bytes: Buffer, at: number, names: readonly string[]): ScannedPlaces | 'malformed' {
   const places: (MemberSpan | undefined)[] = [];
   for (let i = 0; i < names.length; i += 1) places.push(undefined);
+  let repeated = 0;
   const end = walk(bytes, at, (key, start, end) => {
     const index = indexAt(bytes, key, names);
     if (index === -1) return 'go on';
-    if (places[index] !== undefined) return 'stop';
-    places[index] = { start, end, key: key.start };
+    if (places[index] === undefined) places[index] = { start, end, key: key.start };
+    else repeated |= 1 << index;
     return 'go on';
   });
-  if (end === STOPPED) return 'duplicate';
-  return end === MALFORMED ? 'malformed' : { places, end };
+  return end === MALFORMED ? 'malformed' : { places, repeated, end };
 }
 
 /** Each member of the object that starts at `at`, in order; at most `limit` of them. */

@@ -9,7 +9,7 @@ import { classify } from '../../src/mcp/envelope.js';
 import { answerFor, inputRequired, parametersOf, readInput } from '../../src/mcp/input-required.js';
 import { isJson } from '../../src/mcp/json.js';
 import { elicitationsIn, readGreeting, toModernAnswer } from '../../src/mcp/legacy-to-modern.js';
-import { rawAt, readMessage, valueAt } from '../../src/mcp/message.js';
+import { rawAt, readMessage, splice, valueAt } from '../../src/mcp/message.js';
 import { MODERN_METHODS } from '../../src/mcp/methods.js';
 import { initializeFor, toLegacyRequest } from '../../src/mcp/modern-to-legacy.js';
 import { checkParamHeaders, readToolHeaders } from '../../src/mcp/param-headers.js';
@@ -62,8 +62,8 @@ test('a request to a legacy server is the request, less the envelope and the inp
     fc.property(request, (text) => {
       const modern = readModern(text);
       const { bytes } = modern.message;
-      const legacy = toLegacyRequest(modern);
-      assert.ok(isJson(legacy.bytes));
+      const legacy = readMessage(splice(bytes, toLegacyRequest(modern).edits ?? []));
+      assert.ok(legacy.kind === 'request' && isJson(legacy.bytes));
       for (const [path, ours] of [
         [[], []],
         [['params'], INPUT],
@@ -73,9 +73,7 @@ test('a request to a legacy server is the request, less the envelope and the inp
         const kept = without(membersAt(bytes, path), [...ours, ...INSIDE]);
         assert.deepEqual(without(membersAt(legacy.bytes, path), INSIDE), kept);
       }
-      const again = readMessage(legacy.bytes);
-      assert.ok(again.kind === 'request' && again.version === undefined);
-      assert.deepEqual([legacy.id.start, legacy.id.end], [again.id.start, again.id.end]);
+      assert.equal(legacy.version, undefined);
       assert.equal(rawAt(legacy.bytes, legacy.id), rawAt(bytes, modern.message.id));
       const { token } = modern.message;
       assert.equal(legacy.token && rawAt(legacy.bytes, legacy.token), token && rawAt(bytes, token));

@@ -1,7 +1,7 @@
 /** What a modern client asks, a legacy server is asked: without the envelope, and otherwise in the client's own bytes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { rawAt, readMessage } from '../../src/mcp/message.js';
+import { splice } from '../../src/mcp/message.js';
 import { initializeFor, initializeParams, toLegacyRequest } from '../../src/mcp/modern-to-legacy.js';
 import { modernRequest, readModern } from '../fixtures/modern.js';
 
@@ -55,25 +55,22 @@ const REQUESTS: readonly (readonly [what: string, modern: string, legacy: string
   ],
 ];
 
-function placesOf(message: ReturnType<typeof readMessage>) {
-  assert.ok(message.kind === 'request');
-  const { bytes, id, params, token, version } = message;
-  return [id, params, token, version].map((span) => span && [span.start, span.end, rawAt(bytes, span)]);
-}
-
 for (const [what, modern, legacy] of REQUESTS) {
   test(`a request with ${what}`, () => {
-    const translated = toLegacyRequest(readModern(request(modern)));
-    assert.equal(translated.bytes.toString(), request(legacy));
-    assert.deepEqual(placesOf(translated), placesOf(readMessage(translated.bytes)));
+    const { bytes, edits } = toLegacyRequest(readModern(request(modern)));
+    assert.equal(splice(bytes, edits ?? []).toString(), request(legacy));
   });
 }
 
-test('the places of a request are where they are afterwards, even when they stood behind what went', () => {
+test('what a legacy server is not told goes together with what the bridge changes, wherever that stands', () => {
   const text = `{"params":{"_meta":{${ENVELOPE},"progressToken":"t"}},"method":"tools/list","id":"i","jsonrpc":"2.0"}`;
-  const { bytes, id, token } = toLegacyRequest(readModern(text));
-  assert.equal(rawAt(bytes, id), '"i"');
-  assert.equal(token && rawAt(bytes, token), '"t"');
+  const { bytes, edits = [], id, token } = toLegacyRequest(readModern(text));
+  assert.ok(token !== undefined);
+  const own = [id, token].map((at) => ({ at, raw: '7' }));
+  assert.equal(
+    splice(bytes, [...own, ...edits]).toString(),
+    '{"params":{"_meta":{"progressToken":7}},"method":"tools/list","id":7,"jsonrpc":"2.0"}',
+  );
 });
 
 const BROKER = { id: '"broker"', clientInfo: '{"name":"broker","version":"0"}' };
