@@ -181,8 +181,8 @@ for (const [name, token, tease] of TEASES) {
     const started = process.cpuUsage();
     redact(line);
     const { user, system } = process.cpuUsage(started);
-    // 0.3 µs a byte, several times what it takes; a search that starts anew at each byte would take minutes.
-    assert.ok(user + system < 5_000_000, `${user + system} µs`);
+    // 1 µs a byte, many times what it takes; a search that starts anew at each byte would take minutes.
+    assert.ok(user + system < 20_000_000, `${user + system} µs`);
   });
 }
 

@@ -220,7 +220,7 @@ describe('an answer', () => {
       setImmediate(() => response.destroy());
     });
     assert.deepEqual(brokenOff.answer, { failure: 'network' });
-    assert.ok(performance.now() - started < 3_000);
+    assert.ok(performance.now() - started < 10_000);
   });
 
   test('is asked for without cookies, credentials or a word about the user', async () => {

