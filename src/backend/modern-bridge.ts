@@ -5,12 +5,11 @@
  */
 import { MINUTE } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
-import { type Sha256, sha256 } from '../base/ids.js';
+import { type GrantId, sha256 } from '../base/ids.js';
 import { after, type Maybe } from '../base/maybe.js';
-import type { Envelope } from '../mcp/envelope.js';
 import { discoverResult, type Greeting, readGreeting } from '../mcp/legacy-to-modern.js';
 import { rawAt } from '../mcp/message.js';
-import { initializeFor, initializeParams } from '../mcp/modern-to-legacy.js';
+import { initializeFor } from '../mcp/modern-to-legacy.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
 import { BROKER_INFO, ERRORS, type RpcError, rawAnswer } from '../mcp/protocol.js';
 import { granted, readFilter } from '../mcp/subscriptions.js';
@@ -30,16 +29,14 @@ const BROKER = { id: '"fjmcp-broker"', clientInfo: BROKER_INFO };
 /** An upgraded server is noticed at the next start of one of its children, and this late at the latest. */
 const KNOWN_FOR_MS = 60 * MINUTE;
 const MAX_KNOWN = 1000;
-const MAX_SAID = 1024;
 const MAX_KNOWN_BYTES = 64 * 1024;
 /** Resources, of all subscriptions that share children: each new child is told them. */
 const MAX_WATCHED = 1000;
 
 export class ModernBridge implements ModernWay {
   readonly #options: ModernOptions;
-  /** Those that have a child, or a session for one. */
-  readonly #clients = new Map<string, ModernClient>();
-  readonly #keys = new Map<string, Sha256>();
+  /** Those that have a child, or a session for one: of one grant they are few. */
+  readonly #clients = new Map<GrantId, ModernClient[]>();
   /** How servers greet, by user: a server may greet each by name. A probe then costs no process. */
   readonly #greetings: ExpiringMap<string, Greeting>;
   /** Servers that asked something when nobody could tell which request it was about. */
@@ -197,35 +194,28 @@ export class ModernBridge implements ModernWay {
 
   #clientOf(asked: Asked): ModernClient {
     const { caller, server, request } = asked;
-    const { sessions } = this.#options;
-    const key = this.#keyOf(request.envelope);
-    const name = `${caller.grantId} ${server} ${key}`;
-    const known = this.#clients.get(name);
+    const { grantId } = caller;
+    const known = this.#clients.get(grantId)?.find((client) => client.is(server, request.envelope));
     if (known !== undefined) return known;
+    const { clientInfo = '', capabilities } = request.envelope;
     const client: ModernClient = new ModernClient({
-      sessions,
+      sessions: this.#options.sessions,
       caller,
       server,
-      key,
+      envelope: request.envelope,
+      key: sha256(`${clientInfo}\n${capabilities}`),
       initialize: initializeFor(request.envelope, BROKER),
       isInteractive: () => this.#interactive.has(server),
       puzzled: () => this.#puzzled(server),
       greeted: (answer) => this.#greeted(nameOf(asked), answer),
-      opened: () => void this.#clients.set(name, client),
-      closed: () => void this.#clients.delete(name),
+      opened: () => void this.#clients.set(grantId, [...(this.#clients.get(grantId) ?? []), client]),
+      closed: () => {
+        const others = this.#clients.get(grantId)?.filter((other) => other !== client) ?? [];
+        if (others.length > 0) this.#clients.set(grantId, others);
+        else this.#clients.delete(grantId);
+      },
     });
     return client;
-  }
-
-  /** Clients say the same of themselves with every request, and most of them the same as others. */
-  #keyOf(envelope: Envelope): Sha256 {
-    const said = `${envelope.clientInfo ?? ''}\n${envelope.capabilities}`;
-    const known = this.#keys.get(said);
-    if (known !== undefined) return known;
-    const key = sha256(initializeParams(envelope, BROKER));
-    if (this.#keys.size >= MAX_KNOWN) this.#keys.clear();
-    if (said.length <= MAX_SAID) this.#keys.set(said, key);
-    return key;
   }
 
   #greeted(name: string, answer: Buffer): void {

@@ -5,6 +5,7 @@
  * child to itself while it runs.
  */
 import type { Caller } from '../base/ids.js';
+import type { Envelope } from '../mcp/envelope.js';
 import type { NotificationMessage, RequestMessage } from '../mcp/message.js';
 import type { RpcError } from '../mcp/protocol.js';
 import { silent } from './answers.js';
@@ -19,6 +20,9 @@ export interface ModernClientOptions {
   readonly sessions: Sessions;
   readonly caller: Caller;
   readonly server: string;
+  /** What its requests say of it. */
+  readonly envelope: Pick<Envelope, 'clientInfo' | 'capabilities'>;
+  /** A digest of it. */
   readonly key: string;
   /** The `initialize` of its children. */
   readonly initialize: Buffer;
@@ -50,6 +54,13 @@ export class ModernClient implements Client {
 
   constructor(options: ModernClientOptions) {
     this.#options = options;
+  }
+
+  /** Whether this is the client that said so, word for word. */
+  is(server: string, { clientInfo, capabilities }: Envelope): boolean {
+    const { envelope } = this.#options;
+    const saysSo = envelope.capabilities === capabilities && envelope.clientInfo === clientInfo;
+    return saysSo && this.#options.server === server;
   }
 
   /** One of them is enough to stay for those who listen. */

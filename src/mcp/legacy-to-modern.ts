@@ -104,13 +104,14 @@ const MAX_ELICITATIONS = 100;
 /** Of an answer that is plain JSON (MCP 2026-07-28, streamable-http: protocol version header; basic/index: `_meta`). */
 export function statusOf(answer: Buffer): 200 | 400 | 404 {
   // Nearly all are results, which may be large: they are not walked through for this.
-  if (!answer.includes('"error"')) return 200;
+  if (!answer.includes(ERROR)) return 200;
   const message = readMessage(answer);
   const isError = message.kind === 'response' && message.result === undefined;
   const code = isError ? valueAt(answer, ['error', 'code']) : undefined;
   return (code && STATUS.get(Number(rawAt(answer, code)))) ?? 200;
 }
 
+const ERROR = Buffer.from('"error"');
 const STATUS: ReadonlyMap<number, 400 | 404> = new Map([
   [ERRORS.unknownMethod.code, 404],
   [ERRORS.headerMismatch.code, 400],

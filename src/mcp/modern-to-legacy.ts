@@ -41,9 +41,9 @@ function isNamed(clientInfo: RawJson): boolean {
 
 /** With its changes still to be made. */
 export function toLegacyRequest({ message, params }: ModernRequest): RequestMessage {
-  const { bytes } = message;
+  const { bytes, method, id, token, version, places } = message;
   const { _meta: meta, inputResponses, requestState } = params.members;
   const answers = removals(bytes, params.at.start, [inputResponses, requestState]);
   const edits = meta === undefined ? answers : [...answers, ...removals(bytes, meta.start, params.envelope)];
-  return { ...message, edits };
+  return { kind: 'request', bytes, method, id, params: message.params, token, version, places, edits };
 }
