@@ -13,6 +13,7 @@ import {
   placesOf,
   type ScanFault,
   type ScannedPlaces,
+  type Shape,
   type Span,
   skipSpace,
   textAt,
@@ -71,7 +72,6 @@ export interface Invalid {
 
 const LF = 0x0a;
 const CR = 0x0d;
-const TOP = ['jsonrpc', 'id', 'method', 'params', 'result', 'error'] as const;
 export const PARAMS = [
   '_meta',
   'name',
@@ -89,9 +89,12 @@ export const OWN_META = [
   META.capabilities,
   META.logLevel,
 ] as const;
+const MESSAGE: Shape = {
+  names: ['jsonrpc', 'id', 'method', 'params', 'result', 'error'],
+  inner: { under: 'params', shape: { names: PARAMS, inner: { under: '_meta', shape: { names: OWN_META } } } },
+};
 /** What must not occur twice in any request: `_meta`, and in it what tells to whom and to which era it belongs. */
 const UNIQUE = { params: 0b1, meta: 0b11 };
-const NOTHING: RequestPlaces = { params: undefined, meta: undefined };
 const SUBJECTS: ReadonlyMap<string, 'progressToken' | 'requestId'> = new Map([
   ['notifications/progress', 'progressToken'],
   ['notifications/cancelled', 'requestId'],
@@ -100,7 +103,7 @@ const SUBJECTS: ReadonlyMap<string, 'progressToken' | 'requestId'> = new Map([
 export function readMessage(bytes: Buffer): Message | Invalid {
   const at = skipSpace(bytes, 0);
   if (!isObjectAt(bytes, at)) return invalid('a message is a JSON object');
-  const scanned = placesOf(bytes, at, TOP);
+  const scanned = placesOf(bytes, at, MESSAGE);
   if (scanned === 'malformed') return invalid(FAULTS.malformed);
   if (scanned.repeated !== 0) return invalid(FAULTS.duplicate);
   const [version, id, named, params, result, error] = scanned.places;
@@ -123,8 +126,11 @@ export function readMessage(bytes: Buffer): Message | Invalid {
     return { kind: 'notification', bytes, method, subject };
   }
   if (!hasId) return invalid(`"id" must be a string or a number of at most ${MAX_ID_BYTES} bytes`);
-  const places = requestPlaces(bytes, params);
-  if (typeof places === 'string') return refuse(FAULTS[places]);
+  const places = { params: scanned.inner, meta: scanned.inner?.inner };
+  const isRepeated =
+    ((places.params?.repeated ?? 0) & UNIQUE.params) !== 0 ||
+    ((places.meta?.repeated ?? 0) & UNIQUE.meta) !== 0;
+  if (isRepeated) return refuse(FAULTS.duplicate);
   const [token, modernVersion] = places.meta?.places ?? [];
   return {
     kind: 'request',
@@ -136,19 +142,6 @@ export function readMessage(bytes: Buffer): Message | Invalid {
     version: modernVersion,
     places,
   };
-}
-
-/** One walk, for every request passes here. */
-function requestPlaces(bytes: Buffer, at: Span | undefined): RequestPlaces | ScanFault {
-  if (at === undefined || !isObjectAt(bytes, at.start)) return NOTHING;
-  const params = placesOf(bytes, at.start, PARAMS);
-  if (params === 'malformed') return params;
-  if ((params.repeated & UNIQUE.params) !== 0) return 'duplicate';
-  const [own] = params.places;
-  if (own === undefined || !isObjectAt(bytes, own.start)) return { params, meta: undefined };
-  const meta = placesOf(bytes, own.start, OWN_META);
-  if (meta === 'malformed') return meta;
-  return (meta.repeated & UNIQUE.meta) === 0 ? { params, meta } : 'duplicate';
 }
 
 /** The messages of a batch (MCP 2025-03-26 only), or undefined when the body is no array. */
@@ -254,7 +247,7 @@ function memberAt(
   let span = from;
   for (const name of path) {
     if (span === undefined || !isObjectAt(bytes, span.start)) return undefined;
-    const scanned = placesOf(bytes, span.start, [name]);
+    const scanned = placesOf(bytes, span.start, { names: [name] });
     if (scanned === 'malformed') return scanned;
     if (scanned.repeated !== 0) return 'duplicate';
     [span] = scanned.places;

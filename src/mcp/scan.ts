@@ -47,7 +47,7 @@ export function membersOf<Name extends string>(
   at: number,
   names: readonly Name[],
 ): ScannedObject<Name> | ScanFault {
-  const scanned = placesOf(bytes, at, names);
+  const scanned = placesOf(bytes, at, { names });
   if (scanned === 'malformed') return scanned;
   if (scanned.repeated !== 0) return 'duplicate';
   const members: Partial<Record<Name, MemberSpan>> = {};
@@ -71,61 +71,77 @@ export function membersAt<Name extends string>(
   return typeof scanned === 'string' ? {} : scanned.members;
 }
 
+/** What is looked for in an object; and in the one that stands under the first of the names that `inner` says. */
+export interface Shape {
+  readonly names: readonly string[];
+  readonly inner?: { readonly under: string; readonly shape: Shape };
+}
+
+/** In the order of the names: for the hot path, without an object whose shape is new each time. */
 export interface ScannedPlaces {
   readonly places: readonly (MemberSpan | undefined)[];
   /** Bit `i` says that name `i` occurs again; its first place is the one that is kept. */
   readonly repeated: number;
   readonly end: number;
+  /** Undefined when nothing stands there, or no object. */
+  readonly inner: ScannedPlaces | undefined;
 }
 
-/** The same in the order of `names`, for the hot path: without an object whose shape is new each time. */
-export function placesOf(bytes: Buffer, at: number, names: readonly string[]): ScannedPlaces | 'malformed' {
+/** Walks an object, and what is looked into of it, once. */
+export function placesOf(bytes: Buffer, at: number, shape: Shape): ScannedPlaces | 'malformed' {
+  const { names, inner: within } = shape;
   const places: (MemberSpan | undefined)[] = [];
   for (let i = 0; i < names.length; i += 1) places.push(undefined);
   let repeated = 0;
-  const end = walk(bytes, at, (key, start, end) => {
-    const index = indexAt(bytes, key, names);
-    if (index === -1) return 'go on';
-    if (places[index] === undefined) places[index] = { start, end, key: key.start };
+  let inner: ScannedPlaces | undefined;
+  const end = walk(bytes, at, (key, keyEnd, start) => {
+    const index = indexAt(bytes, key, keyEnd, names);
+    if (index === -1) return endOfValue(bytes, start);
+    const isFirst = places[index] === undefined;
+    const isWithin = isFirst && within !== undefined && within.under === names[index];
+    const scanned = isWithin && isObjectAt(bytes, start) ? placesOf(bytes, start, within.shape) : undefined;
+    if (scanned === 'malformed') return MALFORMED;
+    inner ??= scanned;
+    const valueEnd = scanned?.end ?? endOfValue(bytes, start);
+    if (isFirst) places[index] = { start, end: valueEnd, key };
     else repeated |= 1 << index;
-    return 'go on';
+    return valueEnd;
   });
-  return end === MALFORMED ? 'malformed' : { places, repeated, end };
+  return end === MALFORMED ? 'malformed' : { places, repeated, end, inner };
 }
 
 /** Each member of the object that starts at `at`, in order; at most `limit` of them. */
 export function entriesOf(bytes: Buffer, at: number, limit: number): Entry[] | 'malformed' | 'too many' {
   const entries: Entry[] = [];
-  const end = walk(bytes, at, (key, start, end) => {
-    if (entries.length === limit) return 'stop';
-    entries.push({ key, value: { start, end } });
-    return 'go on';
+  const end = walk(bytes, at, (key, keyEnd, start) => {
+    if (entries.length === limit) return STOP;
+    const valueEnd = endOfValue(bytes, start);
+    entries.push({ key: { start: key, end: keyEnd }, value: { start, end: valueEnd } });
+    return valueEnd;
   });
-  if (end === STOPPED) return 'too many';
+  if (end === STOP) return 'too many';
   return end === MALFORMED ? 'malformed' : entries;
 }
 
 const MALFORMED = -1;
-const STOPPED = -2;
+const STOP = -2;
 
-/** Where the object ends that starts at `at`. */
+/** Where the object ends that starts at `at`. `visit` says where a value ends, and may stop. */
 function walk(
   bytes: Buffer,
   at: number,
-  visit: (key: Span, start: number, end: number) => 'go on' | 'stop',
+  visit: (key: number, keyEnd: number, start: number) => number,
 ): number {
   if (bytes[at] !== OPEN_BRACE) return MALFORMED;
   let i = skipSpace(bytes, at + 1);
   if (bytes[i] === CLOSE_BRACE) return i + 1;
   for (;;) {
-    const keyEnd = bytes[i] === QUOTE ? endOfString(bytes, i) : -1;
-    if (keyEnd === -1) return MALFORMED;
+    const keyEnd = bytes[i] === QUOTE ? endOfString(bytes, i) : MALFORMED;
+    if (keyEnd === MALFORMED) return MALFORMED;
     const colon = skipSpace(bytes, keyEnd);
     if (bytes[colon] !== COLON) return MALFORMED;
-    const start = skipSpace(bytes, colon + 1);
-    const end = endOfValue(bytes, start);
-    if (end === -1) return MALFORMED;
-    if (visit({ start: i, end: keyEnd }, start, end) === 'stop') return STOPPED;
+    const end = visit(i, keyEnd, skipSpace(bytes, colon + 1));
+    if (end < 0) return end;
     i = skipSpace(bytes, end);
     if (bytes[i] === CLOSE_BRACE) return i + 1;
     if (bytes[i] !== COMMA) return MALFORMED;
@@ -172,26 +188,26 @@ export function textAt(bytes: Buffer, span: Span): string | undefined {
   }
 }
 
-/** Which of `names` the string at `key` is, or -1. */
-function indexAt(bytes: Buffer, key: Span, names: readonly string[]): number {
-  for (let i = 0; i < names.length; i += 1) if (isPlainTextAt(bytes, key, names[i] ?? '')) return i;
-  if (key.end - key.start > LONGEST_NAME || !hasEscape(bytes, key)) return -1;
-  return names.indexOf(textAt(bytes, key) ?? '');
+/** Which of `names` the string between `start` and `end` is, or -1. */
+function indexAt(bytes: Buffer, start: number, end: number, names: readonly string[]): number {
+  for (let i = 0; i < names.length; i += 1) if (isPlainTextAt(bytes, start, end, names[i] ?? '')) return i;
+  if (end - start > LONGEST_NAME || !hasEscape(bytes, start, end)) return -1;
+  return names.indexOf(textAt(bytes, { start, end }) ?? '');
 }
 
 /** Whether the string at `span` is `text`, without making a string of it where nothing is escaped. */
-export function isTextAt(bytes: Buffer, span: Span, text: string): boolean {
-  return isPlainTextAt(bytes, span, text) || indexAt(bytes, span, [text]) === 0;
+export function isTextAt(bytes: Buffer, { start, end }: Span, text: string): boolean {
+  return isPlainTextAt(bytes, start, end, text) || indexAt(bytes, start, end, [text]) === 0;
 }
 
-function isPlainTextAt(bytes: Buffer, { start, end }: Span, text: string): boolean {
+function isPlainTextAt(bytes: Buffer, start: number, end: number, text: string): boolean {
   if (end - start !== text.length + 2 || bytes[start] !== QUOTE) return false;
   for (let i = 0; i < text.length; i += 1) if (bytes[start + 1 + i] !== text.charCodeAt(i)) return false;
   return true;
 }
 
 /** An escape makes a text longer, so a name of the right length holds none. */
-function hasEscape(bytes: Buffer, { start, end }: Span): boolean {
+function hasEscape(bytes: Buffer, start: number, end: number): boolean {
   for (let i = start; i < end; i += 1) if (bytes[i] === BACKSLASH) return true;
   return false;
 }
