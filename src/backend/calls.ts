@@ -10,6 +10,7 @@ import {
   type ResponseMessage,
   rawAt,
   splice,
+  spliceInPlace,
 } from '../mcp/message.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
 import { InFlight } from './in-flight.js';
@@ -66,8 +67,11 @@ const waitsForClient = ({ exchange }: Call): boolean =>
 /** How many times the usual wait a call may take that keeps reporting progress. */
 export const MAX_EXTENSION = 12;
 
+/** Ids of clients are seldom longer, so that they fit into an answer where the key stood (`spliceInPlace`). */
+const FIRST_KEY = 1_000_000_000;
+
 export class Calls {
-  readonly #calls = new InFlight<Call>();
+  readonly #calls = new InFlight<Call>(FIRST_KEY);
   readonly #ended: (outcome: CallOutcome, exchange: Exchange) => void;
   /** Looked for again when its call has ended: children talk more than calls end. */
   #newestStreaming: { readonly key: number; readonly exchange: Exchange } | 'none' | 'unknown' = 'none';
@@ -143,7 +147,7 @@ export class Calls {
     if (call?.life !== life) return 'late';
     this.#remove(key);
     this.#ended(result === undefined ? 'rpc_error' : 'answered', call.exchange);
-    return call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]));
+    return call.exchange.end(spliceInPlace(bytes, { at: id, raw: call.id }));
   }
 
   /** Progress keeps its call alive, up to its last deadline. Returned is the notification as its client knows it, and where it belongs. */
