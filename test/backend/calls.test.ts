@@ -79,7 +79,7 @@ for (const id of ['0', '"a"', '1234567890']) {
     const line = Buffer.from(Uint8Array.from(text).buffer);
     const read = readMessage(line);
     assert.ok(read.kind === 'response');
-    calls.settle(read, 1);
+    void calls.settle(read, 1);
     assert.equal(String(heard[0]), `{"jsonrpc":"2.0","id":${id},"result":{"n":12345678901234567890}}`);
     assert.equal(heard[0]?.buffer, line.buffer);
   });
