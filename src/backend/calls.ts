@@ -11,6 +11,7 @@ import {
   type ResponseMessage,
   rawAt,
   splice,
+  spliceInPlace,
 } from '../mcp/message.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
 import { InFlight } from './in-flight.js';
@@ -69,8 +70,11 @@ const waitsForClient = ({ exchange }: Call): boolean =>
 /** How many times the usual wait a call may take that keeps reporting progress. */
 export const MAX_EXTENSION = 12;
 
+/** Ids of clients are seldom longer, so that they fit into an answer where the key stood (`spliceInPlace`). */
+const FIRST_KEY = 1_000_000_000;
+
 export class Calls {
-  readonly #calls = new InFlight<Call>();
+  readonly #calls = new InFlight<Call>(FIRST_KEY);
   readonly #ended: (outcome: CallOutcome, exchange: Exchange) => void;
   /** Looked for again when its call has ended: children talk more than calls end. */
   #newestStreaming: { readonly key: number; readonly exchange: Exchange } | 'none' | 'unknown' = 'none';
@@ -150,7 +154,7 @@ export class Calls {
     this.#ended(result === undefined ? 'rpc_error' : 'answered', exchange);
     const edit = { at: id, raw: call.id };
     const more = (exchange.standsFor ?? exchange).edits?.(answer) ?? [];
-    return exchange.end(splice(bytes, more.length === 0 ? [edit] : [edit, ...more]));
+    return exchange.end(more.length === 0 ? spliceInPlace(bytes, edit) : splice(bytes, [edit, ...more]));
   }
 
   /** Progress keeps its call alive, up to its last deadline. Returned is the notification as its client knows it, and where it belongs. */

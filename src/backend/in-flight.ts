@@ -11,8 +11,13 @@ interface Slot<T> {
 export class InFlight<T> {
   /** A power of two of places; a key stands where its last bits say. */
   #slots: (Slot<T> | undefined)[] = [undefined, undefined, undefined, undefined];
-  #last = 0;
+  #last: number;
   #size = 0;
+
+  /** The first key is `first` or a little more. */
+  constructor(first = 1) {
+    this.#last = first - 1;
+  }
 
   get size(): number {
     return this.#size;

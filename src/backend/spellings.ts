@@ -49,15 +49,19 @@ export class Spellings {
   /** The runs of known characters that are at least `least` long. Most lines of words and numbers have none. */
   findRuns(line: Buffer, least: number, found: (start: number, end: number) => void): void {
     const alphabet = this.#alphabet;
-    // A run of that length cannot stand between two probes.
-    for (let probe = least - 1; probe < line.length; probe += least) {
-      if (alphabet[line[probe] ?? 0] !== 1) continue;
-      let start = probe;
-      while (start > 0 && alphabet[line[start - 1] ?? 0] === 1) start -= 1;
+    // What is before `from` is looked at. Most runs are left at their last letters: they are too short to reach the probe.
+    for (let from = 0; from + least <= line.length; ) {
+      const probe = from + least - 1;
+      let start = probe + 1;
+      while (start > from && alphabet[line[start - 1] ?? 0] === 1) start -= 1;
+      if (start > from) {
+        from = start;
+        continue;
+      }
       let end = probe + 1;
       while (end < line.length && alphabet[line[end] ?? 0] === 1) end += 1;
-      if (end - start >= least) found(start, end);
-      probe = end;
+      found(start, end);
+      from = end + 1;
     }
   }
 

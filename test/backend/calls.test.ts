@@ -63,6 +63,28 @@ test('the newest call that streams is found without looking at all the others ea
   assert.ok(looks < 300, `${looks}`);
 });
 
+for (const id of ['0', '"a"', '1234567890']) {
+  test(`the answer to a call with the id ${id} reaches its client in the bytes that its child wrote`, () => {
+    const calls = new Calls(() => undefined);
+    const heard: Buffer[] = [];
+    const exchange = {
+      streams: true,
+      send: () => undefined,
+      end: (it?: Buffer) => void heard.push(it ?? line),
+    };
+    const asked = readMessage(Buffer.from(`{"jsonrpc":"2.0","id":${id},"method":"m"}`)) as RequestMessage;
+    const { key } = calls.add(asked, exchange, 1, 0, REQUEST_MS);
+    const text = Buffer.from(`{"jsonrpc":"2.0","id":${key},"result":{"n":12345678901234567890}}`);
+    // Not of the pool, where all small copies lie as well.
+    const line = Buffer.from(Uint8Array.from(text).buffer);
+    const read = readMessage(line);
+    assert.ok(read.kind === 'response');
+    void calls.settle(read, 1);
+    assert.equal(String(heard[0]), `{"jsonrpc":"2.0","id":${id},"result":{"n":12345678901234567890}}`);
+    assert.equal(heard[0]?.buffer, line.buffer);
+  });
+}
+
 test('the time of a call stands still while it waits for its client, and is whole when the client is back', () => {
   const calls = new Calls(() => undefined);
   const exchange = { streams: true, waitsForClient: true, send: () => undefined, end: () => undefined };

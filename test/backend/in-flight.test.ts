@@ -51,3 +51,10 @@ for (const key of [Number.NaN, -1, 0.5, 2 ** 40 + 1, Number.POSITIVE_INFINITY]) 
     assert.equal(flights.size, 1);
   });
 }
+
+test('the first key may be said', () => {
+  const flights = new InFlight<string>(1_000_000_000);
+  const key = flights.add('one');
+  assert.ok(key >= 1_000_000_000 && key < 1_000_000_004, `${key}`);
+  assert.equal(flights.get(key), 'one');
+});

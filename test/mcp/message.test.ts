@@ -10,6 +10,7 @@ import {
   readBatch,
   readMessage,
   splice,
+  spliceInPlace,
 } from '../../src/mcp/message.js';
 import { errorAnswer, resultAnswer } from '../../src/mcp/protocol.js';
 import { idText, objectWith, stringText, valueText } from '../fixtures/json-text.js';
@@ -58,6 +59,34 @@ test('a message rewritten and rewritten back is the message, byte for byte', () 
     { numRuns: 500 },
   );
 });
+
+test('a value replaced in place makes the same message as one replaced in a copy', () => {
+  fc.assert(
+    fc.property(response, fc.stringMatching(/^[0-9]{1,12}$/), (text, raw) => {
+      const bytes = Buffer.from(text);
+      const [at] = placesOf(bytes);
+      assert.ok(at !== undefined);
+      const copied = splice(bytes, [{ at, raw }]);
+      assert.deepEqual(spliceInPlace(bytes, { at, raw }), copied);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+for (const [where, text] of [
+  ['first', '{"id":1000000000,"jsonrpc":"2.0","result":{"content":[]}}'],
+  ['last', '{"jsonrpc":"2.0","result":{"content":[]},"id":1000000000}'],
+] as const) {
+  test(`a value that stands ${where} is replaced by a shorter one without a copy of the message`, () => {
+    // Not of the pool, where all small copies lie as well.
+    const bytes = Buffer.from(Uint8Array.from(Buffer.from(text)).buffer);
+    const [at] = placesOf(bytes);
+    assert.ok(at !== undefined);
+    const replaced = spliceInPlace(bytes, { at, raw: '7' });
+    assert.equal(replaced.toString(), text.replace('1000000000', '7'));
+    assert.equal(replaced.buffer, bytes.buffer);
+  });
+}
 
 test('what goes to a child is one line, and the same JSON', () => {
   fc.assert(
