@@ -27,6 +27,8 @@ export type ChildProtocol = (typeof CHILD_PROTOCOLS)[number];
 /** A server with the era it is said to speak, or `auto`. */
 export interface ConfiguredServer extends ServerEntry {
   readonly protocol: ChildProtocol;
+  /** How long what a legacy one lists, or lets read, may be kept; it cannot say that itself. 0 unless said. */
+  readonly ttlSeconds?: number;
 }
 
 export interface ErasOptions {

@@ -3,7 +3,7 @@
  * other demands. Its children are initialized by the broker, with what the requests say of their client. To whom a child
  * speaks, `modern-lane.ts` knows; when a request may go to one, `modern-client.ts`.
  */
-import { MINUTE } from '../base/clock.js';
+import { MINUTE, SECOND } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
 import { type Sha256, sha256 } from '../base/ids.js';
 import { after, type Maybe } from '../base/maybe.js';
@@ -92,7 +92,9 @@ export class ModernBridge implements ModernWay {
       after(this.#greetingFor(asked), (greeting) => {
         if ('code' in greeting) return void this.#refusals.refuse(asked, exchange, greeting);
         this.#options.sessions.called(asked.server, 'answered');
-        void exchange.end(rawAnswer(rawAt(message.bytes, message.id), discoverResult(greeting, 0)));
+        void exchange.end(
+          rawAnswer(rawAt(message.bytes, message.id), discoverResult(greeting, this.#ttlMsOf(asked))),
+        );
       }),
     );
     return () => undefined;
@@ -208,6 +210,7 @@ export class ModernBridge implements ModernWay {
       server,
       key,
       initialize: initializeFor(request.envelope, BROKER),
+      ttlMs: this.#ttlMsOf(asked),
       isInteractive: () => this.#interactive.has(server),
       puzzled: () => this.#puzzled(server),
       greeted: (answer) => this.#greeted(nameOf(asked), answer),
@@ -226,6 +229,11 @@ export class ModernBridge implements ModernWay {
     if (this.#keys.size >= MAX_KNOWN) this.#keys.clear();
     if (said.length <= MAX_SAID) this.#keys.set(said, key);
     return key;
+  }
+
+  #ttlMsOf({ server }: Asked): number {
+    const entry = this.#options.servers.find(({ name }) => name === server);
+    return (entry?.ttlSeconds ?? 0) * SECOND;
   }
 
   #greeted(name: string, answer: Buffer): void {

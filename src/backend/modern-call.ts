@@ -48,16 +48,11 @@ export interface Keeper {
   forget(call: ModernCall): void;
 }
 
-/** The client that waits. */
-interface Present {
-  readonly exchange: Exchange;
-  readonly isRetry: boolean;
-}
-
 export class ModernCall extends ModernExchange {
   readonly #keeper: Keeper;
   #rounds: Rounds = NO_ROUNDS;
-  #present: Present | undefined;
+  /** The client that waits. */
+  #present: Exchange | undefined;
   #cancel: (why?: string) => void = () => undefined;
   #timer: NodeJS.Timeout | undefined;
   #retryAfterSeconds: number | undefined;
@@ -65,7 +60,7 @@ export class ModernCall extends ModernExchange {
   constructor(request: ModernRequest, exchange: Exchange, child: Child, keeper: Keeper) {
     super(request, exchange, child);
     this.#keeper = keeper;
-    this.#present = { exchange, isRetry: false };
+    this.#present = exchange;
   }
 
   /** To its child: what its client of the moment can take is seen to here. */
@@ -156,14 +151,14 @@ export class ModernCall extends ModernExchange {
   }
 
   #leave(exchange: Exchange): void {
-    if (this.#present?.exchange !== exchange) return;
+    if (this.#present !== exchange) return;
     this.#present = undefined;
     void this.#apply({ is: 'left' });
     void exchange.end(undefined);
   }
 
   #tell(message: Buffer): Drain {
-    const exchange = this.#present?.exchange;
+    const exchange = this.#present;
     return exchange?.streams === true ? exchange.send(message) : undefined;
   }
 
@@ -199,7 +194,7 @@ export class ModernCall extends ModernExchange {
       case 'attach':
         if (retry === undefined) return undefined;
         this.request = retry.request;
-        this.#present = { exchange: retry.exchange, isRetry: true };
+        this.#present = retry.exchange;
         this.child.resumed(this);
         return undefined;
       case 'answer':
@@ -242,10 +237,7 @@ export class ModernCall extends ModernExchange {
     const visits = this.#visitsIn(message);
     if (visits.length > 0) return this.#park(visits, 'a new call');
     const { method, bytes, id } = this.request.message;
-    const { serverInfo, ttlMs } = this.child.side;
-    // It belongs to what the user said, and is nothing to keep for another time.
-    const side = { serverInfo, ttlMs: this.#present?.isRetry ? 0 : ttlMs };
-    const edits = [{ at: message.id, raw: rawAt(bytes, id) }, ...toModernEdits(method, message, side)];
+    const edits = [{ at: message.id, raw: rawAt(bytes, id) }, ...toModernEdits(method, message, this.side)];
     return this.#hangUp(splice(outcome, edits));
   }
 
@@ -260,7 +252,7 @@ export class ModernCall extends ModernExchange {
   #hangUp(answer: Buffer | undefined): Drain {
     const present = this.#present;
     this.#present = undefined;
-    return present?.exchange.end(answer, this.#retryAfterSeconds);
+    return present?.end(answer, this.#retryAfterSeconds);
   }
 }
 

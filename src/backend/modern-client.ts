@@ -22,6 +22,7 @@ export interface ModernClientOptions {
   readonly key: string;
   /** The `initialize` of its children. */
   readonly initialize: Buffer;
+  readonly ttlMs: number;
   /** Whether this server is known to ask questions. */
   readonly isInteractive: () => boolean;
   readonly puzzled: () => void;
@@ -50,6 +51,10 @@ export class ModernClient implements Client {
 
   constructor(options: ModernClientOptions) {
     this.#options = options;
+  }
+
+  get ttlMs(): number {
+    return this.#options.ttlMs;
   }
 
   /** One of them is enough to stay for those who listen. */

@@ -3,6 +3,7 @@
  * the client's era. It knows no other request; which log messages and questions are about it, others decide.
  */
 import type { ModernRequest } from '../mcp/envelope.js';
+import { bringsInput } from '../mcp/input-required.js';
 import { type ServerSide, toModernEdits } from '../mcp/legacy-to-modern.js';
 import { type LogLevel, wants } from '../mcp/log-levels.js';
 import { type NotificationMessage, type RequestMessage, rawAt, readMessage, splice } from '../mcp/message.js';
@@ -52,6 +53,12 @@ export class ModernExchange implements Exchange {
     return false;
   }
 
+  /** Who its answer is from, and how long that is good for. */
+  protected get side(): ServerSide {
+    const { side } = this.child;
+    return side.ttlMs > 0 && bringsInput(this.request) ? { ...side, ttlMs: 0 } : side;
+  }
+
   /** Whether a question of the child may be about it: it is worked on, and its method may ask. */
   get mayAsk(): boolean {
     return this.request.about.mayAsk === true && !this.waitsForClient && !this.#isOver;
@@ -84,7 +91,7 @@ export class ModernExchange implements Exchange {
     const message = answer && readMessage(answer);
     if (message?.kind !== 'response') return this.exchange.end(answer, retryAfterSeconds);
     this.#heard(message.bytes);
-    const edits = toModernEdits(this.request.message.method, message, this.child.side);
+    const edits = toModernEdits(this.request.message.method, message, this.side);
     return this.exchange.end(splice(message.bytes, edits), retryAfterSeconds);
   }
 }

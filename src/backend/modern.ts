@@ -9,6 +9,7 @@ import type { Log } from '../base/log.js';
 import { after } from '../base/maybe.js';
 import type { Header, ModernRequest } from '../mcp/envelope.js';
 import type { Exchange } from './calls.js';
+import type { ConfiguredServer } from './eras.js';
 import { Leaving } from './leaving.js';
 import { ListeningPlaces } from './listening-places.js';
 import { ModernBridge } from './modern-bridge.js';
@@ -33,6 +34,7 @@ export interface ModernWay {
 
 export interface ModernOptions {
   readonly sessions: Sessions;
+  readonly servers: readonly ConfiguredServer[];
   readonly now: Clock;
   readonly random: Randomness;
   /** Of what clients bring back to calls that asked them something. */
