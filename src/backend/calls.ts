@@ -45,8 +45,11 @@ export interface Exchange {
   /** Whose place it takes, to notice what passes. */
   readonly standsFor?: Exchange;
   send(message: Buffer): Drain;
-  /** The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again. */
-  end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain;
+  /**
+   * The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again.
+   * `outcome` is for whoever counts, where the word does not tell it.
+   */
+  end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome?: CallOutcome): Drain;
 }
 
 interface Call {
@@ -142,8 +145,9 @@ export class Calls {
     const call = this.#calls.get(key);
     if (call?.life !== life) return 'late';
     this.#remove(key);
-    this.#ended(result === undefined ? 'rpc_error' : 'answered', call.exchange);
-    return call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]));
+    const outcome = result === undefined ? 'rpc_error' : 'answered';
+    this.#ended(outcome, call.exchange);
+    return call.exchange.end(splice(bytes, [{ at: id, raw: call.id }]), undefined, outcome);
   }
 
   /** Progress keeps its call alive, up to its last deadline. Returned is the notification as its client knows it, and where it belongs. */
@@ -169,7 +173,7 @@ export class Calls {
     if (call === undefined) return;
     this.#remove(key);
     this.#ended(outcome, call.exchange);
-    void call.exchange.end(error && errorAnswer(call.id, error), error?.data?.retryAfterSeconds);
+    void call.exchange.end(error && errorAnswer(call.id, error), error?.data?.retryAfterSeconds, outcome);
   }
 
   /** The child is gone: what it owed is owed by us. */

@@ -14,7 +14,6 @@ import { initializeFor, initializeParams } from '../mcp/modern-to-legacy.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
 import { BROKER_INFO, ERRORS, type RpcError, rawAnswer } from '../mcp/protocol.js';
 import { granted, readFilter } from '../mcp/subscriptions.js';
-import { isResult } from './answers.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { Leaving } from './leaving.js';
@@ -55,7 +54,6 @@ export class ModernBridge implements ModernWay {
     this.#parked = new ParkedCalls({
       ...options,
       maxBytesPerUser: 4 * options.maxMessageBytes,
-      called: (server, outcome) => options.sessions.called(server, outcome),
     });
     this.#greetings = new ExpiringMap({ now: options.now, ttlMs: KNOWN_FOR_MS, capacity: MAX_KNOWN });
   }
@@ -73,25 +71,11 @@ export class ModernBridge implements ModernWay {
     }
   }
 
-  /** What no session counts, because no child is asked. */
-  #counted({ server }: Asked, exchange: Exchange): Exchange {
-    return {
-      streams: exchange.streams,
-      send: (message) => exchange.send(message),
-      end: (answer, retryAfterSeconds) => {
-        const ours = answer === undefined ? 'cancelled' : isResult(answer) ? 'answered' : 'bridge_error';
-        this.#options.sessions.called(server, ours);
-        return exchange.end(answer, retryAfterSeconds);
-      },
-    };
-  }
-
   #discover(asked: Asked, exchange: Exchange): () => void {
     const { message } = asked.request;
     this.#refusals.attempt(asked, exchange, () =>
       after(this.#greetingFor(asked), (greeting) => {
         if ('code' in greeting) return void this.#refusals.refuse(asked, exchange, greeting);
-        this.#options.sessions.called(asked.server, 'answered');
         void exchange.end(
           rawAnswer(rawAt(message.bytes, message.id), discoverResult(greeting, this.#ttlMsOf(asked))),
         );
@@ -166,7 +150,7 @@ export class ModernBridge implements ModernWay {
           client.listeners.add({
             id: rawAt(message.bytes, message.id),
             filter: granting,
-            exchange: this.#counted(asked, exchange),
+            exchange,
             serverInfo,
             over,
           }),

@@ -23,6 +23,7 @@ import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
 import type { Drain, Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { type Child, ModernExchange } from './modern-exchange.js';
+import type { CallOutcome } from './observer.js';
 import { fault } from './request-state.js';
 import {
   asksOf,
@@ -41,8 +42,6 @@ export interface Keeper {
   deadline(): number;
   /** What the client is given to come back with. */
   stateFor(call: ModernCall, goal: 'this round' | 'a new call', until: number): string;
-  /** Its client has been asked something. */
-  asked(): void;
   /** It waits for its client to come back. */
   keep(call: ModernCall): void;
   forget(call: ModernCall): void;
@@ -56,6 +55,7 @@ export class ModernCall extends ModernExchange {
   #cancel: (why?: string) => void = () => undefined;
   #timer: NodeJS.Timeout | undefined;
   #retryAfterSeconds: number | undefined;
+  #outcome: CallOutcome | undefined;
 
   constructor(request: ModernRequest, exchange: Exchange, child: Child, keeper: Keeper) {
     super(request, exchange, child);
@@ -143,9 +143,10 @@ export class ModernCall extends ModernExchange {
     if (ask !== undefined) void this.#apply({ is: 'taken back', ask });
   }
 
-  override end(outcome: Buffer | undefined, retryAfterSeconds?: number): Drain {
+  override end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome?: CallOutcome): Drain {
     this.#retryAfterSeconds = retryAfterSeconds;
-    const drain = this.#apply({ is: 'ended', outcome });
+    this.#outcome = outcome;
+    const drain = this.#apply({ is: 'ended', outcome: answer });
     this.child.released(this);
     return drain;
   }
@@ -200,11 +201,11 @@ export class ModernCall extends ModernExchange {
       case 'answer':
         return retry && this.#answer(effect.ask, retry);
       case 'ask':
-        this.#keeper.asked();
         return this.#park(effect.asks, 'this round');
       case 'end':
         return this.#finish(effect.outcome);
       case 'exhaust':
+        this.#outcome = 'bridge_error';
         return this.#finish(errorAnswer('0', failures.tooManyRounds));
       case 'cancel':
         this.#cancel(effect.why);
@@ -226,6 +227,7 @@ export class ModernCall extends ModernExchange {
   #park(asks: readonly Ask[], goal: 'this round' | 'a new call'): Drain {
     const { bytes, id } = this.request.message;
     const state = this.#keeper.stateFor(this, goal, this.until ?? this.#keeper.deadline());
+    this.#outcome = 'answered';
     const drain = this.#hangUp(inputRequired(rawAt(bytes, id), asks, state, this.child.side));
     if (this.waitsForClient) this.child.released(this);
     return drain;
@@ -252,7 +254,7 @@ export class ModernCall extends ModernExchange {
   #hangUp(answer: Buffer | undefined): Drain {
     const present = this.#present;
     this.#present = undefined;
-    return present?.end(answer, this.#retryAfterSeconds);
+    return present?.end(answer, this.#retryAfterSeconds, this.#outcome);
   }
 }
 

@@ -10,6 +10,7 @@ import { type NotificationMessage, type RequestMessage, rawAt, readMessage, spli
 import { errorAnswer } from '../mcp/protocol.js';
 import type { Drain, Exchange } from './calls.js';
 import { clientSilent } from './failures.js';
+import type { CallOutcome } from './observer.js';
 
 /** What a request needs to know of the child that works on it. */
 export interface Child {
@@ -84,14 +85,14 @@ export class ModernExchange implements Exchange {
   /** The child takes a question back: perhaps one about this request. */
   takeBack(_cancelled: NotificationMessage): void {}
 
-  end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain {
+  end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome?: CallOutcome): Drain {
     if (this.#isOver) return undefined;
     this.#isOver = true;
     this.child.released(this);
     const message = answer && readMessage(answer);
-    if (message?.kind !== 'response') return this.exchange.end(answer, retryAfterSeconds);
+    if (message?.kind !== 'response') return this.exchange.end(answer, retryAfterSeconds, outcome);
     this.#heard(message.bytes);
     const edits = toModernEdits(this.request.message.method, message, this.side);
-    return this.exchange.end(splice(message.bytes, edits), retryAfterSeconds);
+    return this.exchange.end(splice(message.bytes, edits), retryAfterSeconds, outcome);
   }
 }

@@ -24,7 +24,6 @@ import { judge } from './eras.js';
 import * as failures from './failures.js';
 import { Listens } from './listens.js';
 import type { Life } from './lives.js';
-import type { CallOutcome } from './observer.js';
 import { RelayedCall } from './relayed-call.js';
 import type { Session } from './session.js';
 import type { SessionHost } from './session-host.js';
@@ -38,7 +37,6 @@ export class RelayEar implements Ear {
   readonly #onClosed: () => void;
   readonly #listens = new Listens({
     write: (life, line) => this.#session?.write(life, line),
-    onEnd: (outcome) => this.#called(outcome),
   });
   readonly #tools = new ToolHeaders((list) => this.#ask(list));
   #session: Session | undefined;
@@ -73,9 +71,9 @@ export class RelayEar implements Ear {
   listen({ message, envelope }: ModernRequest, exchange: Exchange): () => void {
     this.#envelope = envelope;
     const life = this.#session?.need() ?? failures.sessionClosed;
-    if (typeof life === 'number') return this.#listens.open(message, exchange, life);
-    this.#called('bridge_error');
-    return refuse(message, exchange, life);
+    return typeof life === 'number'
+      ? this.#listens.open(message, exchange, life)
+      : refuse(message, exchange, life);
   }
 
   /** The headers that repeat the arguments of a tool. */
@@ -114,10 +112,6 @@ export class RelayEar implements Ear {
       if (this.#session === undefined || message?.kind !== 'request') resolve(undefined);
       else this.#session.request(message, silent(resolve));
     });
-  }
-
-  #called(outcome: CallOutcome): void {
-    if (this.#session !== undefined) this.#host?.observer.called(this.#session.server, outcome);
   }
 
   get isHeard(): boolean {
