@@ -16,7 +16,7 @@ import {
 } from '../mcp/message.js';
 import { discoverRequest, membersOfEnvelope, withEnvelope } from '../mcp/modern-child-requests.js';
 import type { ParamHeader } from '../mcp/param-headers.js';
-import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
+import type { RpcError } from '../mcp/protocol.js';
 import { relayed } from '../mcp/relayed-results.js';
 import { isResult, refuse, silent } from './answers.js';
 import type { Drain, Exchange, Heard } from './calls.js';
@@ -33,6 +33,7 @@ import { ToolHeaders } from './tool-headers.js';
 const DISCOVER = '"fjmcp-discover"';
 const TAKEN: Heard = { settled: false, drain: undefined };
 
+/** It has no `ask`: a server writes no requests, and its client no responses (MCP 2026-07-28, basic/transports/stdio). */
 export class RelayEar implements Ear {
   readonly #onClosed: () => void;
   readonly #listens = new Listens({
@@ -146,13 +147,6 @@ export class RelayEar implements Ear {
     if (this.#session === undefined || question === undefined) return;
     this.#host?.greetingFailed(this.#session, question, answer);
     this.#session.close(failures.eraChanged);
-  }
-
-  /** MCP 2026-07-28, basic/transports/stdio: a server writes no requests. */
-  ask({ bytes, id }: RequestMessage): Drain {
-    const refusal = readMessage(errorAnswer(rawAt(bytes, id), ERRORS.unknownMethod));
-    if (refusal.kind === 'response') this.#session?.answer(refusal);
-    return undefined;
   }
 
   /**

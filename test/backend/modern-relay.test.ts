@@ -152,9 +152,15 @@ test('what nobody asked for is not heard: changes without a subscription, log me
       { capabilities: { roots: {} } },
     );
     assert.match(response.headers.get('content-type') ?? '', /json/, 'nothing came before the answer');
-    const { result } = await jsonOf(response);
-    if (tool === 'demand') assert.match(result.content[0].text, /"id":"a question","error":\{"code":-32601/);
+    assert.equal((await jsonOf(response)).error, undefined);
   }
+  const [said] = (await client.tool('received')).result.content;
+  const lines: string[] = JSON.parse(said.text);
+  assert.ok(
+    lines.every((line) => JSON.parse(line).method !== undefined),
+    'no response is written to it',
+  );
+  assert.equal(bridge.events.filter(({ event }) => event === 'child.noise').length, 2);
 });
 
 test('what a server says of itself costs a process once, by user, and is stale when it was kept', async () => {
