@@ -401,6 +401,31 @@ test('a server that turns out to be of the other era is an error that passes', a
   assert.equal(error?.data?.reason, 'era-changed');
 });
 
+test('a server that is silently replaced by one of the other era is found out, whatever it refuses a greeting with', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'fjmcp-test-'));
+  const program = join(folder, 'server.mjs');
+  const url = pathToFileURL(program).href;
+  const become = (fixture: string) =>
+    writeFile(program, `import '${pathToFileURL(join(FIXTURES, fixture)).href}'`);
+  await become('modern-server.js');
+  // What it is told to run is no file by name: that it has changed cannot be seen.
+  const args = ['-e', `import('${url}')`];
+  const entry = { name: 'main', command: process.execPath, args, protocol: 'auto' } as const;
+  const clock = { now: 1_000_000 };
+  await using bridge = await startBridge({
+    servers: [{ ...entry, env: { FIXTURE: 'vague' } }],
+    now: () => clock.now,
+  });
+  const client = modernClient(bridge.url);
+  await said(client, 'life');
+  await become('server.js');
+  await client.tool('die');
+  clock.now += 600_000;
+  await until('the other era', async () => (await client.call('tools/list')).error === undefined);
+  assert.equal(bridge.store.eras.get('main')?.era, 'legacy');
+  await rm(folder, { recursive: true });
+});
+
 test('a server that is replaced by one of the other era ends what is listened to, and is served as what it is', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'fjmcp-test-'));
   const program = join(folder, 'server.mjs');
