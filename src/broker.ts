@@ -197,7 +197,8 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     });
     const { maxMessageBytes } = limits;
     const sealer = keys.sealer('requestState');
-    const modern = new Modern({ sessions, now, random, sealer, maxMessageBytes, log });
+    const { servers } = config;
+    const modern = new Modern({ sessions, servers, now, random, sealer, maxMessageBytes, log });
     const endpoint = mcpEndpoint({ authenticate, sessions, modern, servers: names, maxMessageBytes, random });
     const gate = mcpGate({ publicUrl, origins, endpoint, count, random, log });
     const app = createApp({

@@ -198,6 +198,7 @@ const serversFile = z.object({
       args: z.array(z.string()).default([]),
       env: z.record(z.string(), z.string()).default({}),
       protocol: z.enum(CHILD_PROTOCOLS).default('auto'),
+      ttlSeconds: z.int().min(0).default(0),
     }),
   ),
 });
@@ -221,7 +222,8 @@ function readMcpCommand(read: EnvironmentReader): readonly ConfiguredServer[] {
   }
   const [command = '', ...args] = line;
   const protocol = read.oneOf('BROKER_MCP_PROTOCOL', CHILD_PROTOCOLS, 'auto');
-  return [{ name: 'forgejo', command, args, env: {}, protocol }];
+  const ttlSeconds = read.integer('BROKER_MCP_TTL_SECONDS', 0, 0);
+  return [{ name: 'forgejo', command, args, env: {}, protocol, ttlSeconds }];
 }
 
 function readServersFile(read: EnvironmentReader, file: string): readonly ConfiguredServer[] {

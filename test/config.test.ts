@@ -51,7 +51,14 @@ test('the documented defaults hold when only the required variables are set', ()
     maxMessageBytes: 16777216,
   });
   assert.deepEqual(config.servers, [
-    { name: 'forgejo', command: 'forgejo-mcp', args: ['--transport', 'stdio'], env: {}, protocol: 'auto' },
+    {
+      name: 'forgejo',
+      command: 'forgejo-mcp',
+      args: ['--transport', 'stdio'],
+      env: {},
+      protocol: 'auto',
+      ttlSeconds: 0,
+    },
   ]);
   assert.deepEqual(config.forgejo.scopes.slice(0, 3), ['read:user', 'write:repository', 'write:issue']);
   assert.equal(config.forgejo.url, 'https://forgejo.example.org/git');
@@ -102,6 +109,8 @@ const REFUSED: readonly (readonly [name: string, value: string])[] = [
   ['BROKER_MCP_COMMAND', 'server "unbalanced'],
   ['BROKER_MCP_COMMAND', `server ${'$'}{user.token}`],
   ['BROKER_MCP_PROTOCOL', '2026-07-28'],
+  ['BROKER_MCP_TTL_SECONDS', '-1'],
+  ['BROKER_MCP_TTL_SECONDS', '1.5'],
   ['BROKER_SERVERS_FILE', '/missing.json'],
   ['FORGEJO_URL', 'ftp://forgejo.example.org'],
   ['FORGEJO_SCOPES', 'read:user,write:issue'],
@@ -163,13 +172,13 @@ test('a servers file is the mcpServers shape, members for other hosts ignored', 
   const file = {
     mcpServers: {
       forgejo: { command: 'a', args: ['-x'], type: 'stdio' },
-      notes: { command: 'b', env: { A: '1' }, protocol: 'modern' },
+      notes: { command: 'b', env: { A: '1' }, protocol: 'modern', ttlSeconds: 60 },
     },
   };
   const { servers } = good({ BROKER_SERVERS_FILE: '/s.json' }, { '/s.json': JSON.stringify(file) });
   assert.deepEqual(servers, [
-    { name: 'forgejo', command: 'a', args: ['-x'], env: {}, protocol: 'auto' },
-    { name: 'notes', command: 'b', args: [], env: { A: '1' }, protocol: 'modern' },
+    { name: 'forgejo', command: 'a', args: ['-x'], env: {}, protocol: 'auto', ttlSeconds: 0 },
+    { name: 'notes', command: 'b', args: [], env: { A: '1' }, protocol: 'modern', ttlSeconds: 60 },
   ]);
 });
 
@@ -180,6 +189,9 @@ for (const text of [
   '{"mcpServers":{"Bad Name":{"command":"x"}}}',
   '{"mcpServers":{"a":{}}}',
   '{"mcpServers":{"a":{"command":"x","protocol":"new"}}}',
+  '{"mcpServers":{"a":{"command":"x","ttlSeconds":-1}}}',
+  '{"mcpServers":{"a":{"command":"x","ttlSeconds":0.5}}}',
+  '{"mcpServers":{"a":{"command":"x","ttlSeconds":"60"}}}',
 ]) {
   test(`the servers file ${text} is refused`, () => {
     assert.ok(
@@ -195,6 +207,10 @@ for (const protocol of ['auto', 'legacy', 'modern']) {
     assert.equal(good({ BROKER_MCP_PROTOCOL: protocol }).servers[0]?.protocol, protocol);
   });
 }
+
+test('it may be said how long what the one server lists is good for', () => {
+  assert.equal(good({ BROKER_MCP_TTL_SECONDS: '3600' }).servers[0]?.ttlSeconds, 3600);
+});
 
 test('any origin may be written out', () => {
   assert.equal(good({ BROKER_ALLOWED_ORIGINS: 'any' }).allowedOrigins, 'any');

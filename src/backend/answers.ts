@@ -23,6 +23,6 @@ export function isResult(answer: Buffer): boolean {
 
 /** Ends an exchange that no child takes part in. */
 export function refuse({ bytes, id }: RequestMessage, exchange: Exchange, error: RpcError): () => void {
-  void exchange.end(errorAnswer(rawAt(bytes, id), error), error.data?.retryAfterSeconds);
+  void exchange.end(errorAnswer(rawAt(bytes, id), error), error.data?.retryAfterSeconds, 'bridge_error');
   return () => undefined;
 }

@@ -49,8 +49,11 @@ export interface Exchange {
   send(message: Buffer): Drain;
   /** What else is to change in an answer of the child that is about to leave: all changes cost one copy. */
   edits?(answer: ResponseMessage): readonly Edit[];
-  /** The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again. */
-  end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain;
+  /**
+   * The last word; undefined when the call was cancelled and nothing more comes. A refusal may say when to come again.
+   * `outcome` is for whoever counts, where the word does not tell it.
+   */
+  end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome?: CallOutcome): Drain;
 }
 
 interface Call {
@@ -151,10 +154,12 @@ export class Calls {
     if (call?.life !== life) return 'late';
     this.#remove(key);
     const { exchange } = call;
-    this.#ended(result === undefined ? 'rpc_error' : 'answered', exchange);
+    const outcome = result === undefined ? 'rpc_error' : 'answered';
+    this.#ended(outcome, exchange);
     const edit = { at: id, raw: call.id };
     const more = (exchange.standsFor ?? exchange).edits?.(answer) ?? [];
-    return exchange.end(more.length === 0 ? spliceInPlace(bytes, edit) : splice(bytes, [edit, ...more]));
+    const restored = more.length === 0 ? spliceInPlace(bytes, edit) : splice(bytes, [edit, ...more]);
+    return exchange.end(restored, undefined, outcome);
   }
 
   /** Progress keeps its call alive, up to its last deadline. Returned is the notification as its client knows it, and where it belongs. */
@@ -180,7 +185,7 @@ export class Calls {
     if (call === undefined) return;
     this.#remove(key);
     this.#ended(outcome, call.exchange);
-    void call.exchange.end(error && errorAnswer(call.id, error), error?.data?.retryAfterSeconds);
+    void call.exchange.end(error && errorAnswer(call.id, error), error?.data?.retryAfterSeconds, outcome);
   }
 
   /** The child is gone: what it owed is owed by us. */

@@ -173,17 +173,24 @@ export class Dialogue {
         return { settled: false, drain: undefined };
       }
       case 'request':
+        if (this.#options.ear !== undefined && this.#options.ear.ask === undefined) {
+          this.#ignore('a request');
+          return { settled: false, drain: undefined };
+        }
         return { settled: false, drain: this.#ask(message, life, about) };
       case 'notification':
         return { settled: false, drain: this.#pass(message, life) };
       case 'invalid':
-        this.#noise += 1;
-        // Sparse: the 1st, 2nd, 4th, 8th … line that is no message.
-        if ((this.#noise & (this.#noise - 1)) === 0) {
-          this.#options.log.warn('child.noise', { lines: this.#noise, why: message.why });
-        }
+        this.#ignore(message.why);
         return { settled: false, drain: undefined };
     }
+  }
+
+  /** Told sparsely: of the 1st, 2nd, 4th, 8th … line that means nothing. */
+  #ignore(why: string): void {
+    this.#noise += 1;
+    if ((this.#noise & (this.#noise - 1)) === 0)
+      this.#options.log.warn('child.noise', { lines: this.#noise, why });
   }
 
   #ask(message: RequestMessage, life: Life, about: number | undefined): Drain {
@@ -209,7 +216,7 @@ export class Dialogue {
       return undefined;
     }
     const asked = readMessage(this.#asks.add(message, life, this.#options.now() + QUESTION_MS));
-    return asked.kind === 'request' ? ear.ask(asked, this.#calls.owedBy(life, about)) : undefined;
+    return asked.kind === 'request' ? ear.ask?.(asked, this.#calls.owedBy(life, about)) : undefined;
   }
 
   #deadline(): number {

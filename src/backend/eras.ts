@@ -5,7 +5,7 @@
  */
 import { statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
-import { type Clock, SECOND } from '../base/clock.js';
+import { type Clock, MINUTE, SECOND } from '../base/clock.js';
 import { type Sha256, sha256 } from '../base/ids.js';
 import { describeError, type Log, type LogFields } from '../base/log.js';
 import { rawAt, readMessage, valueAt } from '../mcp/message.js';
@@ -27,6 +27,8 @@ export type ChildProtocol = (typeof CHILD_PROTOCOLS)[number];
 /** A server with the era it is said to speak, or `auto`. */
 export interface ConfiguredServer extends ServerEntry {
   readonly protocol: ChildProtocol;
+  /** How long what a legacy one lists, or lets read, may be kept; it cannot say that itself. 0 unless said. */
+  readonly ttlSeconds?: number;
 }
 
 export interface ErasOptions {
@@ -41,7 +43,16 @@ export interface ErasOptions {
 }
 
 /** What came of a probe. */
-type Finding = { readonly era: Era; readonly discover: Buffer | null; readonly why: string };
+interface Finding {
+  readonly era: Era;
+  readonly discover: Buffer | null;
+  readonly why: string;
+  /** Whether it said so in the words of an era, so that no trouble of the one user who was there can be the reason. */
+  readonly isPlain: boolean;
+}
+
+/** How much of a hint it was by which a child put a verdict in doubt. */
+type Doubt = 'its own' | 'perhaps its client’s';
 
 const PROBE_MS = 3 * SECOND;
 const MAX_KEPT_BYTES = 64 * 1024;
@@ -49,6 +60,10 @@ const MAX_KEPT_BYTES = 64 * 1024;
 const KEEP_AT_LEAST_MS = 10 * SECOND;
 /** What a server says to the greeting of an era that it does not speak; no client can make it say so by what it sends. */
 const OTHER_ERA: ReadonlySet<number> = new Set([ERRORS.unknownMethod.code, ERRORS.unsupportedVersion.code]);
+/** What it may say as well (MCP 2026-07-28, basic/transports/stdio: backward compatibility); but any client can make it. */
+const OR_A_BAD_GREETING: ReadonlySet<number> = new Set([ERRORS.invalid.code, ERRORS.invalidParams.code]);
+/** No client is to have servers asked as often as it likes. */
+const LOOK_AGAIN_MS = 10 * MINUTE;
 const PROBE = discoverRequest('"fjmcp-probe"', OUR_ENVELOPE);
 
 export class Eras implements AsyncDisposable {
@@ -58,7 +73,7 @@ export class Eras implements AsyncDisposable {
   readonly #running = new Map<string, Promise<Era | RpcError>>();
   readonly #siblings = new Set<Child>();
   /** Servers whose verdict stands, but is looked at again when the next child of theirs starts. */
-  readonly #doubted = new Set<string>();
+  readonly #doubted = new Map<string, Doubt>();
   readonly #reviews = new Set<Promise<void>>();
   #isClosed: boolean = false;
 
@@ -84,12 +99,18 @@ export class Eras implements AsyncDisposable {
     return judging;
   }
 
-  /** A child refused its greeting. Perhaps its server has changed in a way the key does not show, if the answer hints at it. */
+  /**
+   * A child refused its greeting. Perhaps its server has changed in a way the key does not show, if the answer hints at it.
+   * What its client may have brought about puts the verdict in doubt seldom, and only plain words then change it.
+   */
   doubt(server: string, answer: Buffer): void {
     const verdict = this.#verdicts.get(server);
-    if (verdict === undefined || this.#options.now() - verdict.judgedAt < KEEP_AT_LEAST_MS) return;
-    const code = valueAt(answer, ['error', 'code']);
-    if (code !== undefined && OTHER_ERA.has(Number(rawAt(answer, code)))) this.#doubted.add(server);
+    const code = codeOf(answer);
+    if (verdict === undefined || code === undefined) return;
+    const ageMs = this.#options.now() - verdict.judgedAt;
+    if (OTHER_ERA.has(code) && ageMs >= KEEP_AT_LEAST_MS) this.#doubted.set(server, 'its own');
+    else if (OR_A_BAD_GREETING.has(code) && ageMs >= LOOK_AGAIN_MS && !this.#doubted.has(server))
+      this.#doubted.set(server, 'perhaps its client’s');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -103,15 +124,16 @@ export class Eras implements AsyncDisposable {
     const server = entry.name;
     const known = this.#verdicts.get(server) ?? (await store.findEra(server));
     if (known?.key !== key) return this.#find(entry, key, access);
-    const isDoubted = this.#doubted.delete(server);
-    this.#verdicts.set(server, isDoubted ? { ...known, judgedAt: now() } : known);
-    if (isDoubted) this.#review(entry, key, access);
+    const doubt = this.#doubted.get(server);
+    this.#doubted.delete(server);
+    this.#verdicts.set(server, doubt === undefined ? known : { ...known, judgedAt: now() });
+    if (doubt !== undefined) this.#review(entry, key, access, doubt);
     return known.era;
   }
 
   /** Nobody waits for it. */
-  #review(entry: ServerEntry, key: Sha256, access: UpstreamAccess): void {
-    const review = this.#find(entry, key, access)
+  #review(entry: ServerEntry, key: Sha256, access: UpstreamAccess, doubt: Doubt): void {
+    const review = this.#find(entry, key, access, doubt)
       .then(() => undefined)
       .catch((error: unknown) => {
         this.#options.log.error('server.era-not-found', { server: entry.name, error: describeError(error) });
@@ -120,14 +142,20 @@ export class Eras implements AsyncDisposable {
     this.#reviews.add(review);
   }
 
-  async #find(entry: ServerEntry, key: Sha256, access: UpstreamAccess): Promise<Era | RpcError> {
+  async #find(
+    entry: ServerEntry,
+    key: Sha256,
+    access: UpstreamAccess,
+    doubt: Doubt = 'its own',
+  ): Promise<Era | RpcError> {
     const { store, now, log } = this.#options;
     const server = entry.name;
     if (this.#isClosed) return failures.stopping;
     const finding = await this.#probe(entry, access);
     if ('code' in finding) return finding;
     const known = this.#verdicts.get(server);
-    if (finding === SILENCE && known?.key === key) return known.era;
+    const isWeak = finding === SILENCE || (doubt !== 'its own' && !finding.isPlain);
+    if (isWeak && known?.key === key) return known.era;
     const { era, discover, why } = finding;
     const verdict = { server, key, era, discover, judgedAt: now() };
     this.#verdicts.set(server, verdict);
@@ -186,12 +214,18 @@ export function judge(line: Buffer): Finding | undefined {
   const supported = versionsIn(isObject(result) ? result : {});
   if (supported.length > 0) return judgeVersions(supported, discover);
   // MCP 2026-07-28, basic/transports/stdio: the one error that says what a server does speak.
-  const code = valueAt(line, ['error', 'code']);
-  if (code !== undefined && Number(rawAt(line, code)) === ERRORS.unsupportedVersion.code) {
+  const code = codeOf(line);
+  if (code === ERRORS.unsupportedVersion.code) {
     const data = isObject(error) && isObject(error.data) ? error.data : {};
     return judgeVersions(versionsIn(data), discover);
   }
-  return legacy('it does not know server/discover');
+  const isPlain = code !== undefined && (OTHER_ERA.has(code) || OR_A_BAD_GREETING.has(code));
+  return { ...legacy('it does not know server/discover'), isPlain };
+}
+
+function codeOf(line: Buffer): number | undefined {
+  const code = valueAt(line, ['error', 'code']);
+  return code && Number(rawAt(line, code));
 }
 
 /** A server of both eras is taken for a modern one. With versions that we do not know, it is not a legacy server. */
@@ -199,14 +233,14 @@ function judgeVersions(supported: readonly string[], discover: Buffer | null): F
   const isLegacy =
     !supported.includes(MODERN_VERSION) && supported.some((version) => LEGACY_VERSIONS.includes(version));
   const why = `it supports ${supported.slice(0, 10).join(', ').slice(0, 200)}`;
-  return { era: isLegacy ? 'legacy' : 'modern', discover, why };
+  return { era: isLegacy ? 'legacy' : 'modern', discover, why, isPlain: true };
 }
 
 function judgeEnd(end: ChildEnd): Finding | RpcError {
   return end.how === 'neverStarted' ? failures.childEnded(end) : legacy(`it ${describeEnd(end)}`);
 }
 
-const legacy = (why: string): Finding => ({ era: 'legacy', discover: null, why });
+const legacy = (why: string): Finding => ({ era: 'legacy', discover: null, why, isPlain: false });
 const SILENCE = legacy('it did not answer in time');
 
 /** What decides how a server answers: the program, what it is told, and the files that it is told to run. */

@@ -44,8 +44,6 @@ interface Asked {
 
 export interface ListensOptions {
   readonly write: (life: Life, line: Buffer) => 'clogged' | undefined;
-  /** Once for each. */
-  readonly onEnd: (outcome: CallOutcome) => void;
 }
 
 export class Listens {
@@ -160,7 +158,6 @@ export class Listens {
 
   #end(entry: Entry, outcome: CallOutcome, answer: Buffer | undefined, retryAfterSeconds?: number): void {
     this.#entries.delete(entry);
-    this.#options.onEnd(outcome);
-    void entry.exchange.end(answer, retryAfterSeconds);
+    void entry.exchange.end(answer, retryAfterSeconds, outcome);
   }
 }

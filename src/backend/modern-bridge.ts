@@ -3,7 +3,7 @@
  * other demands. Its children are initialized by the broker, with what the requests say of their client. To whom a child
  * speaks, `modern-lane.ts` knows; when a request may go to one, `modern-client.ts`.
  */
-import { MINUTE } from '../base/clock.js';
+import { MINUTE, SECOND } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
 import { type GrantId, sha256 } from '../base/ids.js';
 import { after, type Maybe } from '../base/maybe.js';
@@ -13,7 +13,6 @@ import { initializeFor } from '../mcp/modern-to-legacy.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
 import { BROKER_INFO, ERRORS, type RpcError, rawAnswer } from '../mcp/protocol.js';
 import { granted, readFilter } from '../mcp/subscriptions.js';
-import { isResult } from './answers.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { Leaving } from './leaving.js';
@@ -52,7 +51,6 @@ export class ModernBridge implements ModernWay {
     this.#parked = new ParkedCalls({
       ...options,
       maxBytesPerUser: 4 * options.maxMessageBytes,
-      called: (server, outcome) => options.sessions.called(server, outcome),
     });
     this.#greetings = new ExpiringMap({ now: options.now, ttlMs: KNOWN_FOR_MS, capacity: MAX_KNOWN });
   }
@@ -70,26 +68,14 @@ export class ModernBridge implements ModernWay {
     }
   }
 
-  /** What no session counts, because no child is asked. */
-  #counted({ server }: Asked, exchange: Exchange): Exchange {
-    return {
-      streams: exchange.streams,
-      send: (message) => exchange.send(message),
-      end: (answer, retryAfterSeconds) => {
-        const ours = answer === undefined ? 'cancelled' : isResult(answer) ? 'answered' : 'bridge_error';
-        this.#options.sessions.called(server, ours);
-        return exchange.end(answer, retryAfterSeconds);
-      },
-    };
-  }
-
   #discover(asked: Asked, exchange: Exchange): () => void {
     const { message } = asked.request;
     this.#refusals.attempt(asked, exchange, () =>
       after(this.#greetingFor(asked), (greeting) => {
         if ('code' in greeting) return void this.#refusals.refuse(asked, exchange, greeting);
-        this.#options.sessions.called(asked.server, 'answered');
-        void exchange.end(rawAnswer(rawAt(message.bytes, message.id), discoverResult(greeting, 0)));
+        void exchange.end(
+          rawAnswer(rawAt(message.bytes, message.id), discoverResult(greeting, this.#ttlMsOf(asked))),
+        );
       }),
     );
     return () => undefined;
@@ -161,7 +147,7 @@ export class ModernBridge implements ModernWay {
           client.listeners.add({
             id: rawAt(message.bytes, message.id),
             filter: granting,
-            exchange: this.#counted(asked, exchange),
+            exchange,
             serverInfo,
             over,
           }),
@@ -205,6 +191,7 @@ export class ModernBridge implements ModernWay {
       envelope: request.envelope,
       key: sha256(`${clientInfo}\n${capabilities}`),
       initialize: initializeFor(request.envelope, BROKER),
+      ttlMs: this.#ttlMsOf(asked),
       isInteractive: () => this.#interactive.has(server),
       puzzled: () => this.#puzzled(server),
       greeted: (answer) => this.#greeted(nameOf(asked), answer),
@@ -216,6 +203,11 @@ export class ModernBridge implements ModernWay {
       },
     });
     return client;
+  }
+
+  #ttlMsOf({ server }: Asked): number {
+    const entry = this.#options.servers.find(({ name }) => name === server);
+    return (entry?.ttlSeconds ?? 0) * SECOND;
   }
 
   #greeted(name: string, answer: Buffer): void {

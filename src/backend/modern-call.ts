@@ -24,6 +24,7 @@ import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
 import type { Drain, Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { type Child, ModernExchange } from './modern-exchange.js';
+import type { CallOutcome } from './observer.js';
 import { fault } from './request-state.js';
 import {
   asksOf,
@@ -42,32 +43,26 @@ export interface Keeper {
   deadline(): number;
   /** What the client is given to come back with. */
   stateFor(call: ModernCall, goal: 'this round' | 'a new call', until: number): string;
-  /** Its client has been asked something. */
-  asked(): void;
   /** It waits for its client to come back. */
   keep(call: ModernCall): void;
   forget(call: ModernCall): void;
 }
 
-/** The client that waits. */
-interface Present {
-  readonly exchange: Exchange;
-  readonly isRetry: boolean;
-}
-
 export class ModernCall extends ModernExchange {
   readonly #keeper: Keeper;
   #rounds: Rounds = NO_ROUNDS;
-  #present: Present | undefined;
+  /** The client that waits. */
+  #present: Exchange | undefined;
   #cancel: (why?: string) => void = () => undefined;
   #timer: NodeJS.Timeout | undefined;
   #retryAfterSeconds: number | undefined;
   #answered: 'in modern words' | undefined;
+  #outcome: CallOutcome | undefined;
 
   constructor(request: ModernRequest, exchange: Exchange, child: Child, keeper: Keeper) {
     super(request, exchange, child);
     this.#keeper = keeper;
-    this.#present = { exchange, isRetry: false };
+    this.#present = exchange;
   }
 
   /** To its child: what its client of the moment can take is seen to here. */
@@ -157,22 +152,23 @@ export class ModernCall extends ModernExchange {
     return isLast ? super.edits(answer) : [];
   }
 
-  override end(outcome: Buffer | undefined, retryAfterSeconds?: number): Drain {
+  override end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome?: CallOutcome): Drain {
     this.#retryAfterSeconds = retryAfterSeconds;
-    const drain = this.#apply({ is: 'ended', outcome });
+    this.#outcome = outcome;
+    const drain = this.#apply({ is: 'ended', outcome: answer });
     this.child.released(this);
     return drain;
   }
 
   #leave(exchange: Exchange): void {
-    if (this.#present?.exchange !== exchange) return;
+    if (this.#present !== exchange) return;
     this.#present = undefined;
     void this.#apply({ is: 'left' });
     void exchange.end(undefined);
   }
 
   #tell(message: Buffer): Drain {
-    const exchange = this.#present?.exchange;
+    const exchange = this.#present;
     return exchange?.streams === true ? exchange.send(message) : undefined;
   }
 
@@ -208,17 +204,17 @@ export class ModernCall extends ModernExchange {
       case 'attach':
         if (retry === undefined) return undefined;
         this.request = retry.request;
-        this.#present = { exchange: retry.exchange, isRetry: true };
+        this.#present = retry.exchange;
         this.child.resumed(this);
         return undefined;
       case 'answer':
         return retry && this.#answer(effect.ask, retry);
       case 'ask':
-        this.#keeper.asked();
         return this.#park(effect.asks, 'this round');
       case 'end':
         return this.#finish(effect.outcome);
       case 'exhaust':
+        this.#outcome = 'bridge_error';
         return this.#finish(errorAnswer('0', failures.tooManyRounds));
       case 'cancel':
         this.#cancel(effect.why);
@@ -240,6 +236,7 @@ export class ModernCall extends ModernExchange {
   #park(asks: readonly Ask[], goal: 'this round' | 'a new call'): Drain {
     const { bytes, id } = this.request.message;
     const state = this.#keeper.stateFor(this, goal, this.until ?? this.#keeper.deadline());
+    this.#outcome = 'answered';
     const drain = this.#hangUp(inputRequired(rawAt(bytes, id), asks, state, this.child.side));
     if (this.waitsForClient) this.child.released(this);
     return drain;
@@ -252,10 +249,7 @@ export class ModernCall extends ModernExchange {
     const visits = this.#visitsIn(message);
     if (visits.length > 0) return this.#park(visits, 'a new call');
     const { method, bytes, id } = this.request.message;
-    const { serverInfo, ttlMs } = this.child.side;
-    // It belongs to what the user said, and is nothing to keep for another time.
-    const side = { serverInfo, ttlMs: this.#present?.isRetry ? 0 : ttlMs };
-    const edits = [{ at: message.id, raw: rawAt(bytes, id) }, ...toModernEdits(method, message, side)];
+    const edits = [{ at: message.id, raw: rawAt(bytes, id) }, ...toModernEdits(method, message, this.side)];
     return this.#hangUp(splice(outcome, edits));
   }
 
@@ -270,7 +264,7 @@ export class ModernCall extends ModernExchange {
   #hangUp(answer: Buffer | undefined): Drain {
     const present = this.#present;
     this.#present = undefined;
-    return present?.exchange.end(answer, this.#retryAfterSeconds);
+    return present?.end(answer, this.#retryAfterSeconds, this.#outcome);
   }
 }
 

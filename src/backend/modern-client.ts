@@ -26,6 +26,7 @@ export interface ModernClientOptions {
   readonly key: string;
   /** The `initialize` of its children. */
   readonly initialize: Buffer;
+  readonly ttlMs: number;
   /** Whether this server is known to ask questions. */
   readonly isInteractive: () => boolean;
   readonly puzzled: () => void;
@@ -61,6 +62,10 @@ export class ModernClient implements Client {
     const { envelope } = this.#options;
     const saysSo = envelope.capabilities === capabilities && envelope.clientInfo === clientInfo;
     return saysSo && this.#options.server === server;
+  }
+
+  get ttlMs(): number {
+    return this.#options.ttlMs;
   }
 
   /** One of them is enough to stay for those who listen. */

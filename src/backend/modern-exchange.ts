@@ -3,6 +3,7 @@
  * the client's era. It knows no other request; which log messages and questions are about it, others decide.
  */
 import type { ModernRequest } from '../mcp/envelope.js';
+import { bringsInput } from '../mcp/input-required.js';
 import { type ServerSide, toModernEdits } from '../mcp/legacy-to-modern.js';
 import { type LogLevel, wants } from '../mcp/log-levels.js';
 import {
@@ -15,6 +16,7 @@ import {
 import { errorAnswer } from '../mcp/protocol.js';
 import type { Drain, Exchange } from './calls.js';
 import { clientSilent } from './failures.js';
+import type { CallOutcome } from './observer.js';
 
 /** What a request needs to know of the child that works on it. */
 export interface Child {
@@ -60,6 +62,12 @@ export class ModernExchange implements Exchange {
     return false;
   }
 
+  /** Who its answer is from, and how long that is good for. */
+  protected get side(): ServerSide {
+    const { side } = this.child;
+    return side.ttlMs > 0 && bringsInput(this.request) ? { ...side, ttlMs: 0 } : side;
+  }
+
   /** Whether a question of the child may be about it: it is worked on, and its method may ask. */
   get mayAsk(): boolean {
     return this.request.about.mayAsk === true && !this.waitsForClient && !this.#isOver;
@@ -87,13 +95,13 @@ export class ModernExchange implements Exchange {
 
   edits(answer: ResponseMessage): readonly Edit[] {
     this.#heard(answer.bytes);
-    return toModernEdits(this.request.message.method, answer, this.child.side);
+    return toModernEdits(this.request.message.method, answer, this.side);
   }
 
-  end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain {
+  end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome?: CallOutcome): Drain {
     if (this.#isOver) return undefined;
     this.#isOver = true;
     this.child.released(this);
-    return this.exchange.end(answer, retryAfterSeconds);
+    return this.exchange.end(answer, retryAfterSeconds, outcome);
   }
 }

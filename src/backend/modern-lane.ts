@@ -29,6 +29,8 @@ export interface Client {
   released(): void;
   hangUp(): void;
   closed(lane: Lane): void;
+  /** How long a cacheable result of the server may be kept. */
+  readonly ttlMs: number;
 }
 
 export class Lane implements Ear, Child {
@@ -59,7 +61,7 @@ export class Lane implements Ear, Child {
   }
 
   get side(): ServerSide {
-    return { serverInfo: this.#greeting?.serverInfo, ttlMs: 0 };
+    return { serverInfo: this.#greeting?.serverInfo, ttlMs: this.#client.ttlMs };
   }
 
   /** Requests that a question may be about. */

@@ -51,7 +51,7 @@ export class ModernRelay implements ModernWay {
     }
   }
 
-  #discover({ server, request }: Asked, exchange: Exchange, ear: RelayEar): () => void {
+  #discover({ request }: Asked, exchange: Exchange, ear: RelayEar): () => void {
     const { message, envelope } = request;
     const known = ear.known(envelope);
     if (known === undefined) {
@@ -60,7 +60,6 @@ export class ModernRelay implements ModernWay {
         new RelayedCall(exchange, request, (answer) => ear.remember(envelope, answer)),
       );
     }
-    this.#options.sessions.called(server, 'answered');
     void exchange.end(keptFor(rawAt(message.bytes, message.id), known));
     return () => undefined;
   }
@@ -75,9 +74,9 @@ export class ModernRelay implements ModernWay {
     return ear.listen(request, {
       streams: exchange.streams,
       send: (notification) => exchange.send(notification),
-      end: (answer, retryAfterSeconds) => {
+      end: (answer, retryAfterSeconds, outcome) => {
         giveBack();
-        return exchange.end(answer, retryAfterSeconds);
+        return exchange.end(answer, retryAfterSeconds, outcome);
       },
     });
   }

@@ -9,6 +9,8 @@ import type { Log } from '../base/log.js';
 import { after } from '../base/maybe.js';
 import type { Header, ModernRequest } from '../mcp/envelope.js';
 import type { Exchange } from './calls.js';
+import { Counted } from './counted.js';
+import type { ConfiguredServer } from './eras.js';
 import { Leaving } from './leaving.js';
 import { ListeningPlaces } from './listening-places.js';
 import { ModernBridge } from './modern-bridge.js';
@@ -33,6 +35,7 @@ export interface ModernWay {
 
 export interface ModernOptions {
   readonly sessions: Sessions;
+  readonly servers: readonly ConfiguredServer[];
   readonly now: Clock;
   readonly random: Randomness;
   /** Of what clients bring back to calls that asked them something. */
@@ -61,7 +64,8 @@ export class Modern implements ModernWay {
     this.#relay = new ModernRelay(options, places, this.#refusals);
   }
 
-  request(asked: Asked, exchange: Exchange): () => void {
+  request(asked: Asked, http: Exchange): () => void {
+    const exchange = new Counted(http, (outcome) => this.#options.sessions.called(asked.server, outcome));
     if (asked.request.tolerated) this.#note(asked);
     const leaving = new Leaving();
     this.#refusals.attempt(asked, exchange, () =>
@@ -72,7 +76,11 @@ export class Modern implements ModernWay {
         leaving.means(way.request(asked, exchange));
       }),
     );
-    return leaving.go;
+    return () => {
+      leaving.go();
+      // If it has not come to anybody yet.
+      void exchange.end(undefined);
+    };
   }
 
   /** Ends what took too long. To be called about once a second. */

@@ -13,7 +13,6 @@ import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { ModernCall } from './modern-call.js';
 import type { Child, ModernExchange } from './modern-exchange.js';
-import type { CallOutcome } from './observer.js';
 import { openState, type Place, type Sealer, sealState } from './request-state.js';
 
 export interface ParkedCallsOptions {
@@ -22,8 +21,6 @@ export interface ParkedCallsOptions {
   readonly random: Randomness;
   /** What the parked calls of a user may keep in memory: at least one message of the largest size. */
   readonly maxBytesPerUser: number;
-  /** A request has ended that its session does not know of: it knows a call from its beginning to its end. */
-  readonly called: (server: string, outcome: CallOutcome) => void;
 }
 
 /** The child, and the way to it. */
@@ -70,7 +67,6 @@ export class ParkedCalls {
           goal === 'a new call' ? goal : { call: named(), round },
           until,
         ),
-      asked: () => this.#options.called(server, 'answered'),
       keep: (parked) => this.#keep(caller, named(), parked),
       forget: () => id !== undefined && this.#forget(caller, id),
     });

@@ -1,6 +1,6 @@
 /**
- * What modern requests get from no child. Each refusal is counted, because no session counts it; and what breaks on the
- * way to a child is an incident for the operator and an error for its client, not the end of the broker.
+ * What modern requests get from no child: refusals; and what breaks on the way to a child is an incident for the operator
+ * and an error for its client, not the end of the broker.
  */
 import { type Randomness, randomId } from '../base/ids.js';
 import { describeError, type Log } from '../base/log.js';
@@ -10,10 +10,8 @@ import { refuse } from './answers.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
 import type { Asked } from './modern.js';
-import type { Sessions } from './sessions.js';
 
 export interface RefusalsOptions {
-  readonly sessions: Pick<Sessions, 'called'>;
   readonly random: Randomness;
   readonly log: Log;
 }
@@ -25,9 +23,7 @@ export class Refusals {
     this.#options = options;
   }
 
-  /** Ends an exchange that nobody else counts. */
-  refuse({ server, request: { message } }: Asked, exchange: Exchange, error: RpcError): () => void {
-    this.#options.sessions.called(server, 'bridge_error');
+  refuse({ request: { message } }: Asked, exchange: Exchange, error: RpcError): () => void {
     return refuse(message, exchange, error);
   }
 

@@ -16,7 +16,7 @@ import {
 } from '../mcp/message.js';
 import { discoverRequest, membersOfEnvelope, withEnvelope } from '../mcp/modern-child-requests.js';
 import type { ParamHeader } from '../mcp/param-headers.js';
-import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
+import type { RpcError } from '../mcp/protocol.js';
 import { relayed } from '../mcp/relayed-results.js';
 import { isResult, refuse, silent } from './answers.js';
 import type { Drain, Exchange, Heard } from './calls.js';
@@ -24,7 +24,6 @@ import { judge } from './eras.js';
 import * as failures from './failures.js';
 import { Listens } from './listens.js';
 import type { Life } from './lives.js';
-import type { CallOutcome } from './observer.js';
 import { RelayedCall } from './relayed-call.js';
 import type { Session } from './session.js';
 import type { SessionHost } from './session-host.js';
@@ -34,11 +33,11 @@ import { ToolHeaders } from './tool-headers.js';
 const DISCOVER = '"fjmcp-discover"';
 const TAKEN: Heard = { settled: false, drain: undefined };
 
+/** It has no `ask`: a server writes no requests, and its client no responses (MCP 2026-07-28, basic/transports/stdio). */
 export class RelayEar implements Ear {
   readonly #onClosed: () => void;
   readonly #listens = new Listens({
     write: (life, line) => this.#session?.write(life, line),
-    onEnd: (outcome) => this.#called(outcome),
   });
   readonly #tools = new ToolHeaders((list) => this.#ask(list));
   #session: Session | undefined;
@@ -73,9 +72,9 @@ export class RelayEar implements Ear {
   listen({ message, envelope }: ModernRequest, exchange: Exchange): () => void {
     this.#envelope = envelope;
     const life = this.#session?.need() ?? failures.sessionClosed;
-    if (typeof life === 'number') return this.#listens.open(message, exchange, life);
-    this.#called('bridge_error');
-    return refuse(message, exchange, life);
+    return typeof life === 'number'
+      ? this.#listens.open(message, exchange, life)
+      : refuse(message, exchange, life);
   }
 
   /** The headers that repeat the arguments of a tool. */
@@ -116,10 +115,6 @@ export class RelayEar implements Ear {
     });
   }
 
-  #called(outcome: CallOutcome): void {
-    if (this.#session !== undefined) this.#host?.observer.called(this.#session.server, outcome);
-  }
-
   get isHeard(): boolean {
     return this.#listens.size > 0;
   }
@@ -152,13 +147,6 @@ export class RelayEar implements Ear {
     if (this.#session === undefined || question === undefined) return;
     this.#host?.greetingFailed(this.#session, question, answer);
     this.#session.close(failures.eraChanged);
-  }
-
-  /** MCP 2026-07-28, basic/transports/stdio: a server writes no requests. */
-  ask({ bytes, id }: RequestMessage): Drain {
-    const refusal = readMessage(errorAnswer(rawAt(bytes, id), ERRORS.unknownMethod));
-    if (refusal.kind === 'response') this.#session?.answer(refusal);
-    return undefined;
   }
 
   /**

@@ -3,6 +3,7 @@ import type { ModernRequest } from '../mcp/envelope.js';
 import type { LogLevel } from '../mcp/log-levels.js';
 import { relayed } from '../mcp/relayed-results.js';
 import type { Drain, Exchange } from './calls.js';
+import type { CallOutcome } from './observer.js';
 
 export class RelayedCall implements Exchange {
   readonly #exchange: Exchange;
@@ -29,9 +30,9 @@ export class RelayedCall implements Exchange {
     return this.#exchange.send(message);
   }
 
-  end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain {
+  end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome?: CallOutcome): Drain {
     const told = answer && relayed(this.#request.message.method, answer);
     if (told !== undefined) this.#heard?.(told);
-    return this.#exchange.end(told, retryAfterSeconds);
+    return this.#exchange.end(told, retryAfterSeconds, outcome);
   }
 }

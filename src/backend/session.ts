@@ -187,7 +187,7 @@ export class Session {
     }
     const life = this.callsInFlight < MAX_CALLS ? this.#children.need() : failures.tooManyCalls;
     if (typeof life !== 'number') {
-      this.#host.observer.called(this.server, 'bridge_error');
+      this.#count('bridge_error');
       return refuse(message, exchange, life);
     }
     const watched = this.#watch(message, exchange, life, wakes ? now : undefined);
@@ -363,10 +363,10 @@ export class Session {
       standsFor: exchange,
       ...((isPing || exchange.kind !== undefined) && { kind: exchange.kind ?? ('ping' as const) }),
       send: (early) => exchange.send(early),
-      end: (answer, retryAfterSeconds) => {
+      end: (answer, retryAfterSeconds, outcome) => {
         if (wokenAt !== undefined) observer.firstAnswer(this.server, now() - wokenAt);
         if (wish === undefined || answer === undefined || !isResult(answer))
-          return exchange.end(answer, retryAfterSeconds);
+          return exchange.end(answer, retryAfterSeconds, outcome);
         this.#wishes = wish(this.#wishes);
         this.#told.set(life, wish(this.#told.get(life) ?? NO_WISHES));
         // Its child may have been replaced while it was asked.
@@ -382,8 +382,13 @@ export class Session {
 
   #callEnded(outcome: CallOutcome, exchange: Exchange): void {
     if (exchange.kind === undefined) this.#workedAt = this.#host.now();
-    if (exchange.kind !== 'ours') this.#host.observer.called(this.server, outcome);
+    if (exchange.kind !== 'ours') this.#count(outcome);
     this.#children.release();
+  }
+
+  /** Requests that come without a session are counted where they come in. */
+  #count(outcome: CallOutcome): void {
+    if (!this.isShared) this.#host.observer.called(this.server, outcome);
   }
 
   write(life: Life, line: Buffer, key?: number): 'clogged' | undefined {

@@ -22,9 +22,9 @@ export interface Ear {
   greeted(answer: Buffer): void;
   /**
    * A question, under an id of ours: `Session.answer` brings the answer to the child that asked. `calls` are those that
-   * this child has to answer, from the oldest on.
+   * this child has to answer, from the oldest on. Without it, children have nothing to ask, and hear nothing if they do.
    */
-  ask(question: RequestMessage, calls: readonly Exchange[]): Drain;
+  ask?(question: RequestMessage, calls: readonly Exchange[]): Drain;
   /** Also `notifications/cancelled`, by which a child takes a question back. */
   note(notification: NotificationMessage, calls: readonly Exchange[]): Drain;
   /** A child is there that is not told anything first. What is written to it now it reads before the rest. */

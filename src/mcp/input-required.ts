@@ -49,6 +49,11 @@ export interface Input {
   readonly responses: ReadonlyMap<string, Span>;
 }
 
+/** Its result depends on more than a cache would know it by (MCP 2026-07-28, server/utilities/caching: cache key). */
+export function bringsInput({ params: { members } }: ModernRequest): boolean {
+  return members.inputResponses !== undefined || members.requestState !== undefined;
+}
+
 const MAX_RESPONSES = 100;
 
 export function readInput({ message, params }: ModernRequest): Input | { readonly fault: RpcError } {

@@ -130,7 +130,10 @@ describe('a line that answers server/discover', () => {
         `{"jsonrpc":"2.0","id":"x","result":{"supportedVersions":["2026-07-28"],"instructions":"${'i'.repeat(length)}"}}`,
       );
     assert.deepEqual(judge(line(10))?.discover, line(10));
-    assert.deepEqual({ ...judge(line(70_000)), why: '' }, { era: 'modern', discover: null, why: '' });
+    assert.deepEqual(
+      { ...judge(line(70_000)), why: '' },
+      { era: 'modern', discover: null, why: '', isPlain: true },
+    );
   });
 });
 
@@ -266,6 +269,55 @@ describe('a verdict is made again', () => {
       assert.equal(bench.started(), processes);
     });
   }
+
+  /** What the server has become when it is looked at again, ten minutes after a refusal that any client can bring about. */
+  const REPLACED: [what: string, from: string, to: string, era: 'legacy' | 'modern'][] = [
+    ['has become a legacy one that dislikes what it is asked', MODERN, answering(-32602), 'legacy'],
+    ['has become a legacy one that knows no such request', MODERN, answering(-32600), 'legacy'],
+    ['has become a modern one', LEGACY, readFileSync(MODERN, 'utf8'), 'modern'],
+    ['is the same as before', MODERN, readFileSync(MODERN, 'utf8'), 'modern'],
+    ['fails with the token of who asks', MODERN, answering(-32603), 'modern'],
+    ['ends with the token of who asks', MODERN, '', 'modern'],
+    ['is silent', MODERN, 'process.stdin.resume()', 'modern'],
+  ];
+  function answering(code: number): string {
+    return `process.stdin.once('data', () => console.log('${refusal(code)}'))`;
+  }
+  for (const [index, [what, from, to, era]] of REPLACED.entries()) {
+    test(`after a refusal that any client can bring about, if the server ${what}: ${era}`, async () => {
+      const program = join(base, `replaced-${index}.mjs`);
+      writeFileSync(program, readFileSync(from));
+      const entry = server(['-e', `import('file://${program}')`]);
+      const store = memoryEraStore();
+      {
+        await using bench = await newBench(store);
+        await bench.eras.of(entry, access());
+      }
+      writeFileSync(program, to);
+      await using bench = await newBench(store, { probeMs: to.includes('resume') ? 50 : 10_000 });
+      const before = await bench.eras.of(entry, access());
+      bench.clock.now += 600_000;
+      bench.eras.doubt('main', refusal(-32602));
+      assert.equal(await bench.eras.of(entry, access()), before, 'the verdict stands meanwhile');
+      await until('the end of the probe', () => bench.ended() === 1);
+      assert.deepEqual([bench.eras.known(entry), store.eras.get('main')?.era], [era, era]);
+    });
+  }
+
+  test('not more than once in ten minutes for what any client can bring about', async () => {
+    await using bench = await newBench();
+    const look = async (laterMs: number) => {
+      bench.clock.now += laterMs;
+      bench.eras.doubt('main', refusal(-32602));
+      await bench.eras.of(server([script]), access());
+      return bench.started();
+    };
+    await bench.eras.of(server([script]), access());
+    assert.deepEqual(
+      [await look(599_999), await look(1), await look(1), await look(599_998), await look(1)],
+      [1, 2, 2, 2, 3],
+    );
+  });
 
   test('but not by silence', async () => {
     const fading = join(base, 'fading.mjs');

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { GrantId, UserId } from '../../src/base/ids.js';
-import { access, startBridge } from '../fixtures/bridge.js';
+import { access, fixtureEntry, startBridge } from '../fixtures/bridge.js';
 import { eventsOf, messagesOf, nextEvent } from '../fixtures/client.js';
 import {
   type Asking,
@@ -86,6 +86,16 @@ test('arguments and results pass byte for byte', async () => {
 test('a list says that it must not be kept', async () => {
   const { result } = await client.call('tools/list');
   assert.deepEqual([result.ttlMs, result.cacheScope], [0, 'private']);
+});
+
+test('a list may be kept as long as its entry says, and so may what the server says of itself', async () => {
+  const servers = [{ ...fixtureEntry('main', { FIXTURE: 'rich' }), ttlSeconds: 90 }];
+  await using own = await startBridge({ servers });
+  const it = modernClient(own.url);
+  for (const method of ['server/discover', 'tools/list', 'server/discover']) {
+    const { result } = await it.call(method);
+    assert.deepEqual([result.ttlMs, result.cacheScope], [90_000, 'private'], method);
+  }
 });
 
 test('a client notices no restart, crash, or sleep', async () => {

@@ -152,9 +152,15 @@ test('what nobody asked for is not heard: changes without a subscription, log me
       { capabilities: { roots: {} } },
     );
     assert.match(response.headers.get('content-type') ?? '', /json/, 'nothing came before the answer');
-    const { result } = await jsonOf(response);
-    if (tool === 'demand') assert.match(result.content[0].text, /"id":"a question","error":\{"code":-32601/);
+    assert.equal((await jsonOf(response)).error, undefined);
   }
+  const [said] = (await client.tool('received')).result.content;
+  const lines: string[] = JSON.parse(said.text);
+  assert.ok(
+    lines.every((line) => JSON.parse(line).method !== undefined),
+    'no response is written to it',
+  );
+  assert.equal(bridge.events.filter(({ event }) => event === 'child.noise').length, 2);
 });
 
 test('what a server says of itself costs a process once, by user, and is stale when it was kept', async () => {
@@ -393,6 +399,31 @@ test('a server that turns out to be of the other era is an error that passes', a
   await using bridge = await start({ program: 'server.js' });
   const { error } = await modernClient(bridge.url).call('tools/list');
   assert.equal(error?.data?.reason, 'era-changed');
+});
+
+test('a server that is silently replaced by one of the other era is found out, whatever it refuses a greeting with', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'fjmcp-test-'));
+  const program = join(folder, 'server.mjs');
+  const url = pathToFileURL(program).href;
+  const become = (fixture: string) =>
+    writeFile(program, `import '${pathToFileURL(join(FIXTURES, fixture)).href}'`);
+  await become('modern-server.js');
+  // What it is told to run is no file by name: that it has changed cannot be seen.
+  const args = ['-e', `import('${url}')`];
+  const entry = { name: 'main', command: process.execPath, args, protocol: 'auto' } as const;
+  const clock = { now: 1_000_000 };
+  await using bridge = await startBridge({
+    servers: [{ ...entry, env: { FIXTURE: 'vague' } }],
+    now: () => clock.now,
+  });
+  const client = modernClient(bridge.url);
+  await said(client, 'life');
+  await become('server.js');
+  await client.tool('die');
+  clock.now += 600_000;
+  await until('the other era', async () => (await client.call('tools/list')).error === undefined);
+  assert.equal(bridge.store.eras.get('main')?.era, 'legacy');
+  await rm(folder, { recursive: true });
 });
 
 test('a server that is replaced by one of the other era ends what is listened to, and is served as what it is', async () => {

@@ -137,6 +137,27 @@ test('prompts and resources ask as tools do, and what was asked for once is not 
   assert.deepEqual([read.heard, read.ttlMs], [{ a: ACCEPTED }, 0]);
 });
 
+test('what is read is good for as long as the entry says, and never if the request brought input', async () => {
+  await using bridge = await start({ servers: [{ ...entry, ttlSeconds: 90 }] });
+  const client = askedClient(bridge.url);
+  const ttlOf = async (uri: string, steps: readonly Step[], input: (asked: Result) => object) => {
+    const { arguments: given } = script(...steps);
+    const asked = await client.result('resources/read', { uri, arguments: given });
+    const again = { uri, arguments: given, ...input(asked) };
+    return [asked.ttlMs, (await client.result('resources/read', again)).ttlMs];
+  };
+  const visit = { mode: 'url', url: 'https://forge.example/x', elicitationId: 'v', message: 'Sign in' };
+  const data = { elicitations: [visit] };
+  assert.deepEqual(await ttlOf('file:///plain', [], () => ({})), [90_000, 90_000]);
+  assert.deepEqual(await ttlOf('file:///asked', [elicit('a'), wait('a')], back), [undefined, 0]);
+  assert.deepEqual(
+    await ttlOf('file:///visit', [{ once: { code: -32042, message: 'visit', data } }], back),
+    [undefined, 0],
+    'a call that is made anew after a visit',
+  );
+  assert.deepEqual(await ttlOf('file:///stateless', [], () => ({ inputResponses: {} })), [90_000, 0]);
+});
+
 test('of two retries at once one wins, and the other harms nothing', async () => {
   await using bridge = await start();
   const client = askedClient(bridge.url);

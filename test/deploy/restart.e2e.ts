@@ -8,12 +8,13 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { clientOf, connect } from '../fixtures/client.js';
 import { until } from '../fixtures/until.js';
-import { callOnAndOn, newTally, type Tally } from '../support/load.js';
+import { callOnAndOn, inEachRequest, inSession, listening, newTally, type Tally } from '../support/load.js';
 import { type ServeStage, startServeStage } from '../support/serve.js';
 import { Writers } from '../support/writers.js';
 
 const RESTARTS = 10;
-const CLIENTS = 8;
+/** Of each era. */
+const CLIENTS = 4;
 const KILLS = 5;
 const CUTS = 3;
 /** So many writes are some checkpoints of SQLite, and so as many new beginnings of its log. */
@@ -21,15 +22,16 @@ const WRITES = 400;
 /** Longer and shorter than the silence after which a stopping broker ends a kept connection. */
 const pauseMs = () => Math.random() * 400;
 
-/** Half of the clients keep their connection, half of those and of the others pause between calls. */
+/** Of either era as many: half of the clients keep their connection, half of those and of the others pause between calls. */
 async function underLoad(stage: ServeStage, token: string, work: (tally: Tally) => Promise<void>) {
   const tally = newTally();
   const stop = new AbortController();
   const clients = await Promise.all(Array.from({ length: CLIENTS }, () => connect(stage.mcpUrl, token)));
-  const loads = clients.map((client, index) => {
+  const speakers = [...clients.map(inSession), ...clients.map(() => inEachRequest(token))];
+  const loads = speakers.map((speaker, index) => {
     const connections = index % 2 === 0 ? 'kept' : 'fresh';
     const pause = index % 4 < 2 ? {} : { pauseMs };
-    return callOnAndOn({ url: stage.mcpUrl, client, connections, ...pause }, tally, stop.signal);
+    return callOnAndOn({ url: stage.mcpUrl, speaker, connections, ...pause }, tally, stop.signal);
   });
   await work(tally);
   stop.abort();
@@ -42,7 +44,7 @@ async function traffic(tally: Tally): Promise<void> {
   await until('some traffic', () => tally.answered > enough, 60_000);
 }
 
-test(`${RESTARTS} restarts under load on a socket that waits fail no request`, async (t) => {
+test(`${RESTARTS} restarts under load on a socket that waits fail no request of either era`, async (t) => {
   await using stage = await startServeStage({ socket: 'held' });
   let broker = await stage.start();
   const token = await stage.signIn('alice');
@@ -59,6 +61,25 @@ test(`${RESTARTS} restarts under load on a socket that waits fail no request`, a
   assert.ok(tally.raced <= RESTARTS / 2);
 });
 
+test(`${RESTARTS} restarts end what is listened to with a result each, and what is opened meanwhile waits`, async (t) => {
+  await using stage = await startServeStage({ socket: 'held' });
+  let broker = await stage.start();
+  const token = await stage.signIn('alice');
+  const tally = newTally();
+  const stop = new AbortController();
+  const options = { url: stage.mcpUrl, speaker: listening(token), connections: 'fresh' } as const;
+  const listeners = Array.from({ length: CLIENTS }, () => callOnAndOn(options, tally, stop.signal));
+  for (let restart = 1; restart <= RESTARTS; restart += 1) {
+    await until('all listen', () => tally.begun - tally.answered === CLIENTS, 60_000);
+    if (restart === RESTARTS) stop.abort();
+    assert.deepEqual(await broker.kill('SIGTERM'), { code: 0, signal: null });
+    broker = await stage.start();
+  }
+  await Promise.all(listeners);
+  t.diagnostic(JSON.stringify(tally));
+  assert.deepEqual([tally.answered, tally.stopping, tally.failed], [RESTARTS * CLIENTS, 0, []]);
+});
+
 test('kill -9 under load fails what was in flight, and loses no session', async (t) => {
   await using stage = await startServeStage({ socket: 'held' });
   let broker = await stage.start();
@@ -72,7 +93,7 @@ test('kill -9 under load fails what was in flight, and loses no session', async 
     await traffic(seen);
   });
   t.diagnostic(JSON.stringify({ ...tally, failed: tally.failed.length }));
-  assert.ok(tally.failed.length + tally.raced <= KILLS * CLIENTS);
+  assert.ok(tally.failed.length + tally.raced <= KILLS * 2 * CLIENTS);
   for (const what of tally.failed) assert.match(what, /ECONNRESET|hang up/);
 });
 

@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { connect, JSON_TYPE } from '../fixtures/client.js';
+import { connect, eventsOf, JSON_TYPE, nextEvent } from '../fixtures/client.js';
+import { modernClient } from '../fixtures/modern-client.js';
 import { until } from '../fixtures/until.js';
 import { ask } from '../support/ask.js';
-import { callOnAndOn, newTally } from '../support/load.js';
+import { callOnAndOn, inEachRequest, inSession, newTally } from '../support/load.js';
 import { descendantsOf } from '../support/processes.js';
 import { type Served, type ServeStage, startServeStage } from '../support/serve.js';
 
@@ -21,13 +22,14 @@ before(async () => {
 });
 after(() => stage[Symbol.asyncDispose]());
 
-test('a restart under load fails no request', async (t) => {
+test('a restart under load fails no request of either era', async (t) => {
   const tally = newTally();
   const stop = new AbortController();
   const clients = Array.from({ length: 4 }, async (_, index) => {
-    const client = await connect(stage.mcpUrl, token);
+    const isModern = index >= 2;
+    const speaker = isModern ? inEachRequest(token) : inSession(await connect(stage.mcpUrl, token));
     const connections = index % 2 === 0 ? 'kept' : 'fresh';
-    await callOnAndOn({ url: stage.mcpUrl, client, connections }, tally, stop.signal);
+    await callOnAndOn({ url: stage.mcpUrl, speaker, connections }, tally, stop.signal);
   });
   const traffic = async () => {
     const enough = tally.answered + 50;
@@ -73,6 +75,32 @@ test('a stop lets calls finish, ends streams in order, and leaves whoever is new
   const answer = await newcomer;
   assert.deepEqual(JSON.parse(answer.body), { jsonrpc: '2.0', id: 1, result: { mine: 1 } });
   assert.ok(answer.at >= end.at);
+});
+
+test('a stop lets calls without a session finish, and ends what is listened to with a result', async () => {
+  const client = modernClient(stage.mcpUrl, token);
+  const events = eventsOf(
+    await client.post('subscriptions/listen', { notifications: { toolsListChanged: true } }, { id: 'l' }),
+  );
+  assert.equal((await nextEvent(events)).method, 'notifications/subscriptions/acknowledged');
+  let isLongOver = false;
+  const long = client.tool('later', { ms: 2000 }).finally(() => {
+    isLongOver = true;
+  });
+  const endless = client.tool('never', {}, { id: 'endless' });
+  await until('the calls', async () => {
+    const { received } = (await client.tool('received')).result;
+    return ['later', 'never'].every((tool) => received.some((line: string) => line.includes(`"${tool}"`)));
+  });
+  const ended = broker.kill('SIGTERM');
+  const { id, result } = await nextEvent(events);
+  assert.deepEqual([id, result.resultType, isLongOver], ['l', 'complete', false]);
+  assert.ok((await events.next()).done);
+  assert.equal((await long).result.waited, 2000);
+  assert.equal((await endless).error?.data?.reason, 'stopping');
+  assert.deepEqual(await ended, { code: 0, signal: null });
+  broker = await stage.start();
+  assert.equal((await client.tool('whoami')).error, undefined);
 });
 
 test('a stop during the start takes nobody along: who waits is served by the next broker', async () => {

@@ -1,9 +1,12 @@
 /** Clients that never rest, and what became of their requests. */
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Client } from '../fixtures/client.js';
+import { type Client, JSON_TYPE } from '../fixtures/client.js';
+import { modernBody, modernHeaders } from '../fixtures/modern-client.js';
 
 export interface Tally {
+  /** Of these the head of an answer is there: a stream's long before its end. */
+  begun: number;
   answered: number;
   /** Told in a JSON-RPC error that the broker stops. */
   stopping: number;
@@ -15,11 +18,41 @@ export interface Tally {
 /** Over a connection that had served before, without a byte of an answer. */
 class HungUp extends Error {}
 
-export const newTally = (): Tally => ({ answered: 0, stopping: 0, raced: 0, failed: [] });
+export const newTally = (): Tally => ({ begun: 0, answered: 0, stopping: 0, raced: 0, failed: [] });
+
+/** One request after the other, told apart by a number, and a part of the answer that each must have. */
+export interface Speaker {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: (id: number) => string;
+  readonly wanted: (id: number) => string;
+}
+
+export const inSession = ({ headers }: Pick<Client, 'headers'>): Speaker => ({
+  headers: { ...headers, ...JSON_TYPE },
+  body: (id) => `{"jsonrpc":"2.0","id":${id},"method":"echo","params":{"mine":${id}}}`,
+  wanted: (id) => `{"jsonrpc":"2.0","id":${id},"result":{"mine":${id}}}`,
+});
+
+/** Without a session (MCP 2026-07-28). */
+export function inEachRequest(token: string): Speaker {
+  const call = (id: number) => ({ name: 'echo', arguments: { mine: id } });
+  return {
+    headers: { Authorization: `Bearer ${token}`, ...modernHeaders('tools/call', call(0)) },
+    body: (id) => modernBody('tools/call', call(id), { id }),
+    wanted: (id) => `"name":"echo","arguments":{"mine":${id}}`,
+  };
+}
+
+/** Each of its requests lasts until the broker ends it. */
+export const listening = (token: string): Speaker => ({
+  headers: { Authorization: `Bearer ${token}`, ...modernHeaders('subscriptions/listen', {}) },
+  body: (id) => modernBody('subscriptions/listen', { notifications: { toolsListChanged: true } }, { id }),
+  wanted: (id) => `{"jsonrpc":"2.0","id":${id},"result":{"resultType":"complete"`,
+});
 
 export interface LoadOptions {
   readonly url: string;
-  readonly client: Pick<Client, 'headers'>;
+  readonly speaker: Speaker;
   /** Whether its requests share one connection, or have one each. */
   readonly connections: 'kept' | 'fresh';
   /** Pause after each answer. */
@@ -28,15 +61,14 @@ export interface LoadOptions {
 
 /** Short calls, one after the other, until `stop`. */
 export async function callOnAndOn(
-  { url, client, connections, pauseMs }: LoadOptions,
+  { url, speaker, connections, pauseMs }: LoadOptions,
   tally: Tally,
   stop: AbortSignal,
 ): Promise<void> {
   const agent = new Agent({ keepAlive: connections === 'kept', maxSockets: 1 });
   for (let id = 1; !stop.aborted; id += 1) {
-    const body = `{"jsonrpc":"2.0","id":${id},"method":"echo","params":{"mine":${id}}}`;
     try {
-      count(tally, id, await post(url, agent, client.headers, body));
+      count(tally, speaker.wanted(id), await post(url, agent, speaker.headers, speaker.body(id), tally));
     } catch (error) {
       if (pauseMs !== undefined && error instanceof HungUp) tally.raced += 1;
       else tally.failed.push(String(error));
@@ -47,8 +79,7 @@ export async function callOnAndOn(
   agent.destroy();
 }
 
-function count(tally: Tally, id: number, { status, text }: { status: number; text: string }): void {
-  const wanted = `{"jsonrpc":"2.0","id":${id},"result":{"mine":${id}}}`;
+function count(tally: Tally, wanted: string, { status, text }: { status: number; text: string }): void {
   // As the body, or as an event when it took longer than usual.
   if (status === 200 && text.includes(wanted)) tally.answered += 1;
   else if (status === 200 && text.includes('"reason":"stopping"')) tally.stopping += 1;
@@ -60,14 +91,16 @@ function post(
   agent: Agent,
   headers: Readonly<Record<string, string>>,
   body: string,
+  tally: Tally,
 ): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const options = {
       method: 'POST',
       agent,
-      headers: { ...headers, 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) },
+      headers: { ...headers, 'Content-Length': Buffer.byteLength(body) },
     };
     const sent = request(url, options, (response: IncomingMessage) => {
+      tally.begun += 1;
       let text = '';
       response.setEncoding('utf8').on('data', (chunk: string) => {
         text += chunk;

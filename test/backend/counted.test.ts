@@ -1,0 +1,395 @@
+/** Each request of a modern client is counted, and counted once, however it ends and whoever ends it. */
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { CALL_OUTCOMES, NO_OBSERVER } from '../../src/backend/observer.js';
+import { PARKED_MS } from '../../src/backend/parked-calls.js';
+import { MAX_ROUNDS } from '../../src/backend/rounds.js';
+import { type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
+import { eventsOf, nextEvent } from '../fixtures/client.js';
+import { type Asking, type ModernClient, modernClient } from '../fixtures/modern-client.js';
+import { until } from '../fixtures/until.js';
+
+const fixture = (file: string, protocol: 'legacy' | 'modern' | 'auto', FIXTURE = '') => ({
+  name: 'main',
+  command: process.execPath,
+  args: [join(FIXTURES, `${file}.js`)],
+  env: { FIXTURE },
+  protocol,
+});
+const LEGACY = { servers: [fixture('server', 'legacy', 'rich')] };
+const ASKING = { servers: [fixture('asking-server', 'legacy')] };
+const MODERN = { servers: [fixture('modern-server', 'modern', 'headers')] };
+
+/** Where the tokens of children come from, if they come at all. */
+interface Upstream {
+  readonly isAsked: () => boolean;
+  readonly breakDown: () => void;
+}
+
+interface Stage {
+  readonly bridge: Bridge;
+  readonly client: ModernClient;
+  readonly upstream: Upstream;
+  readonly outcomes: readonly string[];
+  readonly pass: (ms: number) => void;
+}
+
+interface Options extends BridgeOptions {
+  /** No child gets a token. */
+  readonly stuck?: true;
+}
+
+/** What is done, and how the requests that this makes are counted, in any order. */
+type Row = readonly [
+  what: string,
+  options: Options,
+  act: (stage: Stage) => Promise<unknown>,
+  outcomes: readonly string[],
+];
+
+const ELICITING: Asking = { capabilities: { elicitation: { form: {}, url: {} } } };
+const ASK = { ask: 'a', method: 'elicitation/create', params: { message: 'a', requestedSchema: {} } };
+const script = (...steps: readonly object[]) => ({ name: 'script', arguments: { steps } });
+/** As soon as it goes on it says so; then it stays. */
+const HELD = script(ASK, { wait: ['a'] }, { progress: 1 }, { hold: 'gate' });
+const REPORTED: Asking = { ...ELICITING, meta: { progressToken: 1 } };
+const complete = ({ client }: Stage, name: string, value: string) =>
+  client.call(
+    'completion/complete',
+    { ref: { type: 'ref/prompt', name: 'p' }, argument: { name, value } },
+    ELICITING,
+  );
+const call = ({ client }: Stage, params: Readonly<Record<string, unknown>>) =>
+  client.call('tools/call', params, ELICITING);
+const back = ({ result }: Awaited<ReturnType<ModernClient['call']>>) => ({
+  requestState: result.requestState,
+  inputResponses: Object.fromEntries(
+    Object.keys(result.inputRequests ?? {}).map((key) => [key, { action: 'accept', content: {} }]),
+  ),
+});
+/** Makes a request, waits, and goes away. */
+async function leave(
+  { client }: Stage,
+  method: string,
+  params: Readonly<Record<string, unknown>>,
+  when: () => Promise<unknown>,
+  asking: Asking = {},
+): Promise<void> {
+  const gone = new AbortController();
+  const left = client.post(method, params, { ...asking, signal: gone.signal }).then(
+    (response) => response.text().catch(() => undefined),
+    () => undefined,
+  );
+  await when();
+  gone.abort();
+  await left;
+}
+/** Once the list of tools is known, nothing but the client's calls is under way. */
+const listed = ({ client }: Stage) => client.call('tools/list');
+const working = ({ bridge }: Stage) => until('its call', () => bridge.sessions.counts.calls === 1);
+async function leaveNever(stage: Stage): Promise<void> {
+  await listed(stage);
+  await leave(stage, 'tools/call', { name: 'never' }, () => working(stage));
+}
+async function listen({ client }: Stage, asking: Asking = {}) {
+  const events = eventsOf(await client.post('subscriptions/listen', { notifications: {} }, asking));
+  await nextEvent(events);
+  return events;
+}
+const stuck =
+  ({ upstream }: Stage) =>
+  () =>
+    until('it', upstream.isAsked);
+
+const ROWS: readonly Row[] = [
+  ['an answer', LEGACY, ({ client }) => client.tool('whoami'), ['answered']],
+  ['an answer of a modern server', MODERN, ({ client }) => client.tool('life'), ['answered']],
+  ['an error of the server', LEGACY, ({ client }) => client.tool('nothing'), ['rpc_error']],
+  ['an error of a modern server', MODERN, ({ client }) => client.tool('nothing'), ['rpc_error']],
+  ['a child that dies', LEGACY, ({ client }) => client.tool('die'), ['bridge_error']],
+  ['a modern child that dies', MODERN, ({ client }) => client.tool('die'), ['bridge_error']],
+  [
+    'no answer in time',
+    LEGACY,
+    async (stage) => {
+      await listed(stage);
+      const waiting = stage.client.tool('never');
+      await working(stage);
+      stage.pass(61_000);
+      await waiting;
+    },
+    ['answered', 'timeout'],
+  ],
+  ['a client that leaves', LEGACY, leaveNever, ['answered', 'cancelled']],
+  ['a client that leaves a modern server', MODERN, leaveNever, ['answered', 'cancelled']],
+  [
+    'a client that leaves while nobody knows the era of its server',
+    { servers: [fixture('server', 'auto')], stuck: true },
+    (stage) => leave(stage, 'tools/list', {}, stuck(stage)),
+    ['cancelled'],
+  ],
+  [
+    'a client that leaves while its probe waits for the server',
+    { ...LEGACY, stuck: true },
+    (stage) => leave(stage, 'server/discover', {}, stuck(stage)),
+    ['cancelled'],
+  ],
+  [
+    'a client that leaves while the list of tools is asked for',
+    { ...LEGACY, stuck: true },
+    (stage) => leave(stage, 'tools/call', { name: 'echo' }, stuck(stage)),
+    ['cancelled'],
+  ],
+  [
+    'a client that leaves while a modern server is asked for its list of tools',
+    { ...MODERN, stuck: true },
+    (stage) => leave(stage, 'tools/call', { name: 'meta' }, stuck(stage)),
+    ['cancelled'],
+  ],
+  [
+    'a client that leaves while it waits for a child to itself',
+    { ...LEGACY, limits: { maxChildrenPerUser: 1 } },
+    async (stage) => {
+      const { client } = stage;
+      await listed(stage);
+      const puzzling = client.tool('later', { ms: 100 });
+      await working(stage);
+      await client.tool('wonder', { method: 'roots/list' });
+      await puzzling;
+      await leave(stage, 'tools/call', { name: 'never' }, async () => {
+        await working(stage);
+        await leave(stage, 'tools/call', { name: 'never' }, async () => {
+          // What asks nothing does not wait, and what was sent before it has come before its answer.
+          await client.call('tools/list');
+          await client.call('tools/list');
+        });
+      });
+    },
+    ['answered', 'answered', 'answered', 'answered', 'answered', 'cancelled', 'cancelled'],
+  ],
+  [
+    'a broker that stops',
+    LEGACY,
+    async (stage) => {
+      await listed(stage);
+      const waiting = stage.client.tool('never');
+      await working(stage);
+      await Promise.allSettled([waiting, stage.bridge[Symbol.asyncDispose]()]);
+    },
+    ['answered', 'bridge_error'],
+  ],
+  [
+    'what breaks after its client has left',
+    { servers: [fixture('server', 'auto')], stuck: true },
+    async (stage) => {
+      await leave(stage, 'tools/list', {}, stuck(stage));
+      await until('its count', () => stage.outcomes.length > 0);
+      stage.upstream.breakDown();
+    },
+    ['cancelled'],
+  ],
+  [
+    'probes, from a child and from memory',
+    LEGACY,
+    async ({ client }) => [await client.call('server/discover'), await client.call('server/discover')],
+    ['answered', 'answered'],
+  ],
+  [
+    'probes of a modern server, from a child and from memory',
+    MODERN,
+    async ({ bridge, client, pass }) => {
+      await client.call('server/discover');
+      pass(301_000);
+      await until('its end', () => bridge.sessions.counts.children === 0);
+      await client.call('server/discover');
+    },
+    ['answered', 'answered'],
+  ],
+  [
+    'a subscription whose client leaves',
+    LEGACY,
+    async (stage) => {
+      const gone = new AbortController();
+      await listen(stage, { signal: gone.signal });
+      gone.abort();
+    },
+    ['cancelled'],
+  ],
+  [
+    'a subscription at a modern server whose client leaves',
+    MODERN,
+    async (stage) => {
+      const gone = new AbortController();
+      await listen(stage, { signal: gone.signal });
+      gone.abort();
+    },
+    ['cancelled'],
+  ],
+  [
+    'a subscription that the broker ends',
+    LEGACY,
+    async (stage) => {
+      const events = await listen(stage);
+      stage.bridge.sessions.hangUp();
+      await nextEvent(events);
+    },
+    ['answered'],
+  ],
+  [
+    'a subscription that a modern server ends',
+    MODERN,
+    async (stage) => {
+      const events = await listen(stage);
+      await stage.client.tool('dismiss', { how: 'result' });
+      await nextEvent(events);
+    },
+    ['answered', 'answered'],
+  ],
+  [
+    'a subscription of which a modern server dies',
+    { servers: [fixture('modern-server', 'modern', 'deaf')] },
+    ({ client }) => client.call('subscriptions/listen', { notifications: {} }),
+    ['bridge_error'],
+  ],
+  [
+    'a subscription that is too long',
+    MODERN,
+    ({ client }) =>
+      client.call('subscriptions/listen', {
+        notifications: { resourceSubscriptions: ['x'.repeat(300_000)] },
+      }),
+    ['bridge_error'],
+  ],
+  [
+    'a call that asks, and its retry',
+    ASKING,
+    async (stage) => {
+      const asking = script(ASK, { wait: ['a'] });
+      await call(stage, { ...asking, ...back(await call(stage, asking)) });
+    },
+    ['answered', 'answered'],
+  ],
+  [
+    'a retry with a state that was used already, while the first one runs and when it is over',
+    ASKING,
+    async (stage) => {
+      const again = { ...HELD, ...back(await stage.client.call('tools/call', HELD, REPORTED)) };
+      const first = await stage.client.post('tools/call', again, REPORTED);
+      assert.equal((await call(stage, again)).error?.code, -32602);
+      await complete(stage, 'release', 'gate');
+      await first.text();
+      assert.equal((await call(stage, again)).error?.data?.reason, 'call-gone');
+    },
+    ['answered', 'answered', 'answered', 'bridge_error', 'bridge_error'],
+  ],
+  [
+    'a call that nobody comes back to',
+    ASKING,
+    async (stage) => {
+      await call(stage, script(ASK, { wait: ['a'] }));
+      stage.pass(PARKED_MS + 1);
+      await until('its end', () => stage.bridge.sessions.counts.calls === 0);
+    },
+    ['answered'],
+  ],
+  [
+    'a call whose outcome nobody comes back for',
+    ASKING,
+    async (stage) => {
+      await call(stage, script(ASK, { hold: 'gate' }));
+      await complete(stage, 'release', 'gate');
+      await until('its end', () => stage.bridge.sessions.counts.calls === 0);
+      stage.pass(PARKED_MS + 1);
+    },
+    ['answered', 'answered'],
+  ],
+  [
+    'a call whose outcome waits for its retry',
+    ASKING,
+    async (stage) => {
+      const asking = script(ASK, { hold: 'gate' }, { fail: { code: 7, message: 'no' } });
+      const asked = await call(stage, asking);
+      await complete(stage, 'release', 'gate');
+      await until('its end', () => stage.bridge.sessions.counts.calls === 0);
+      assert.equal((await call(stage, { ...asking, ...back(asked) })).error?.code, 7);
+    },
+    ['answered', 'answered', 'rpc_error'],
+  ],
+  [
+    'a retry whose client leaves',
+    ASKING,
+    async (stage) => {
+      const again = { ...HELD, ...back(await stage.client.call('tools/call', HELD, REPORTED)) };
+      const gone = new AbortController();
+      await stage.client.post('tools/call', again, { ...REPORTED, signal: gone.signal });
+      gone.abort();
+      await until('its end', () => stage.bridge.sessions.counts.calls === 0);
+    },
+    ['answered', 'cancelled'],
+  ],
+  [
+    'a visit that the server requires',
+    ASKING,
+    (stage) => {
+      const visit = { mode: 'url', url: 'https://forge.example/x', elicitationId: 'v', message: 'Sign in' };
+      const data = { elicitations: [visit] };
+      return call(stage, script({ fail: { code: -32042, message: 'visit', data } }));
+    },
+    ['answered'],
+  ],
+  [
+    'a call that asks without end',
+    ASKING,
+    async (stage) => {
+      const steps = Array.from({ length: MAX_ROUNDS + 1 }, (_, n) => [
+        { ...ASK, ask: `${n}` },
+        { wait: [`${n}`] },
+      ]).flat();
+      const asking = script(...steps);
+      let answer = await call(stage, asking);
+      while (answer.error === undefined) answer = await call(stage, { ...asking, ...back(answer) });
+    },
+    [...Array.from({ length: MAX_ROUNDS }, () => 'answered'), 'bridge_error'],
+  ],
+];
+
+const counts = (outcomes: readonly string[]) =>
+  Object.fromEntries(CALL_OUTCOMES.map((word) => [word, outcomes.filter((it) => it === word).length]));
+
+describe('counted once:', () => {
+  for (const [what, options, act, expected] of ROWS) {
+    test(what, async () => {
+      const outcomes: string[] = [];
+      const observer = {
+        ...NO_OBSERVER,
+        called: (_: string, outcome: string) => void outcomes.push(outcome),
+      };
+      const clock = { now: 1_000_000 };
+      let isAsked: boolean = false;
+      let breakDown: () => void = () => undefined;
+      const slowUpstream = () => {
+        isAsked = true;
+        return new Promise<never>((_, reject) => {
+          breakDown = () => reject(new Error('the disk is on fire'));
+        });
+      };
+      await using bridge = await startBridge({
+        ...options,
+        ...(options.stuck && { slowUpstream }),
+        observer,
+        now: () => clock.now,
+      });
+      const upstream = { isAsked: () => isAsked, breakDown: () => breakDown() };
+      const pass = (ms: number) => {
+        clock.now += ms;
+        bridge.sessions.tick();
+        bridge.modern.tick();
+      };
+      await act({ bridge, client: modernClient(bridge.url), upstream, outcomes, pass });
+      await until('its count', () => outcomes.length >= expected.length, 5000).catch(() => undefined);
+      await bridge[Symbol.asyncDispose]();
+      assert.deepEqual(counts(outcomes), counts(expected));
+    });
+  }
+});
