@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { type Figure, Figures, type Report, tableOf, worseThan } from './figures.js';
+import { goalsTable } from './goals.js';
 import { measureGrowth, measureLimits, measureRelays, measureSessions, type Plan } from './measures.js';
 import { installPeers, type Loader, makeChild, OutOfTime, startLoader } from './programs.js';
 import { TARGETS } from './targets.js';
@@ -79,6 +80,8 @@ async function bench(): Promise<void> {
     print(`\n## ${title}\n\n${tableOf(part.all, targets)}`);
     figures.push(...part.all);
   }
+  const goals = goalsTable(figures);
+  if (goals !== undefined) print(`\n## Against the goals\n\n${goals}`);
   const about = Object.entries(machine).map(([name, value]) => `${name}: ${value}`);
   print(`\n${about.join(', ')}`);
   const report: Report = { machine, figures };
