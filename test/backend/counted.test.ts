@@ -164,6 +164,7 @@ const ROWS: readonly Row[] = [
           await client.call('tools/list');
           await client.call('tools/list');
         });
+        await until('its count', () => stage.outcomes.includes('cancelled'));
       });
     },
     ['answered', 'answered', 'answered', 'answered', 'answered', 'cancelled', 'cancelled'],
