@@ -73,7 +73,10 @@ const waitsForClient = ({ exchange }: Call): boolean =>
 /** How many times the usual wait a call may take that keeps reporting progress. */
 export const MAX_EXTENSION = 12;
 
-/** Ids of clients are seldom longer, so that they fit into an answer where the key stood (`spliceInPlace`). */
+/**
+ * Ids of clients are seldom longer, so that they fit into an answer where the key stood (`spliceInPlace`). Servers may keep
+ * ids in 32 bits.
+ */
 const FIRST_KEY = 1_000_000_000;
 
 export class Calls {
