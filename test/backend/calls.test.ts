@@ -64,7 +64,7 @@ test('the newest call that streams is found without looking at all the others ea
 });
 
 for (const id of ['0', '"a"', '1234567890']) {
-  test(`the answer to a call with the id ${id} reaches its client in the bytes that its child wrote`, () => {
+  test(`a long answer to a call with the id ${id} reaches its client in the bytes that its child wrote`, () => {
     const calls = new Calls(() => undefined);
     const heard: Buffer[] = [];
     const exchange = {
@@ -74,13 +74,12 @@ for (const id of ['0', '"a"', '1234567890']) {
     };
     const asked = readMessage(Buffer.from(`{"jsonrpc":"2.0","id":${id},"method":"m"}`)) as RequestMessage;
     const { key } = calls.add(asked, exchange, 1, 0, REQUEST_MS);
-    const text = Buffer.from(`{"jsonrpc":"2.0","id":${key},"result":{"n":12345678901234567890}}`);
-    // Not of the pool, where all small copies lie as well.
-    const line = Buffer.from(Uint8Array.from(text).buffer);
+    const result = `{"n":12345678901234567890,"text":"${'x'.repeat(1024 * 1024)}"}`;
+    const line = Buffer.from(`{"jsonrpc":"2.0","id":${key},"result":${result}}`);
     const read = readMessage(line);
     assert.ok(read.kind === 'response');
     void calls.settle(read, 1);
-    assert.equal(String(heard[0]), `{"jsonrpc":"2.0","id":${id},"result":{"n":12345678901234567890}}`);
+    assert.equal(String(heard[0]), `{"jsonrpc":"2.0","id":${id},"result":${result}}`);
     assert.equal(heard[0]?.buffer, line.buffer);
   });
 }
