@@ -160,7 +160,7 @@ export function rawAt(bytes: Buffer, span: Span): RawJson {
 
 /** `bytes` with the value at each span replaced. */
 export function splice(bytes: Buffer, edits: readonly Edit[], ending: '' | '\n' = ''): Buffer {
-  const inOrder = edits.length < 2 ? edits : edits.toSorted((a, b) => a.at.start - b.at.start);
+  const inOrder = isInOrder(edits) ? edits : edits.toSorted((a, b) => a.at.start - b.at.start);
   let length = bytes.length + ending.length;
   for (const { at, raw } of inOrder) length += raw.length - (at.end - at.start);
   const spliced = Buffer.allocUnsafe(length);
@@ -194,6 +194,15 @@ export function spliceInPlace(bytes: Buffer, { at, raw }: Edit): Buffer {
 
 /** Shorter ones are copied: for them no gain was measured that was more than the noise. */
 const LONG = 1024 * 1024;
+
+function isInOrder(edits: readonly Edit[]): boolean {
+  let last = 0;
+  for (const { at } of edits) {
+    if (at.start < last) return false;
+    last = at.start;
+  }
+  return true;
+}
 
 /** Below this, a loop beats the way to native code and back, twice over. */
 const SHORT = 96;

@@ -88,65 +88,76 @@ export interface ScannedPlaces {
 }
 
 /** Walks an object, and what is looked into of it, once. */
-export function placesOf(bytes: Buffer, at: number, shape: Shape): ScannedPlaces | 'malformed' {
-  const { names, inner: within } = shape;
+export function placesOf(
+  bytes: Buffer,
+  at: number,
+  { names, inner: within }: Shape,
+): ScannedPlaces | 'malformed' {
   const places: (MemberSpan | undefined)[] = [];
   for (let i = 0; i < names.length; i += 1) places.push(undefined);
   let repeated = 0;
   let inner: ScannedPlaces | undefined;
-  const end = walk(bytes, at, (key, keyEnd, start) => {
+  let key = firstKey(bytes, at);
+  while (key >= 0) {
+    const keyEnd = endOfString(bytes, key);
+    const start = startOfValue(bytes, keyEnd);
+    if (start === -1) return 'malformed';
     const index = indexAt(bytes, key, keyEnd, names);
-    if (index === -1) return endOfValue(bytes, start);
-    const isFirst = places[index] === undefined;
+    const isFirst = index !== -1 && places[index] === undefined;
     const isWithin = isFirst && within !== undefined && within.under === names[index];
     const scanned = isWithin && isObjectAt(bytes, start) ? placesOf(bytes, start, within.shape) : undefined;
-    if (scanned === 'malformed') return MALFORMED;
-    inner ??= scanned;
-    const valueEnd = scanned?.end ?? endOfValue(bytes, start);
-    if (isFirst) places[index] = { start, end: valueEnd, key };
-    else repeated |= 1 << index;
-    return valueEnd;
-  });
-  return end === MALFORMED ? 'malformed' : { places, repeated, end, inner };
+    if (scanned === 'malformed') return scanned;
+    const end = scanned === undefined ? endOfValue(bytes, start) : scanned.end;
+    if (scanned !== undefined) inner = scanned;
+    if (isFirst) places[index] = { start, end, key };
+    else if (index !== -1) repeated |= 1 << index;
+    key = nextKey(bytes, end);
+  }
+  return key === MALFORMED ? 'malformed' : { places, repeated, end: endOf(key), inner };
 }
 
 /** Each member of the object that starts at `at`, in order; at most `limit` of them. */
 export function entriesOf(bytes: Buffer, at: number, limit: number): Entry[] | 'malformed' | 'too many' {
   const entries: Entry[] = [];
-  const end = walk(bytes, at, (key, keyEnd, start) => {
-    if (entries.length === limit) return STOP;
-    const valueEnd = endOfValue(bytes, start);
-    entries.push({ key: { start: key, end: keyEnd }, value: { start, end: valueEnd } });
-    return valueEnd;
-  });
-  if (end === STOP) return 'too many';
-  return end === MALFORMED ? 'malformed' : entries;
+  let key = firstKey(bytes, at);
+  while (key >= 0) {
+    const keyEnd = endOfString(bytes, key);
+    const start = startOfValue(bytes, keyEnd);
+    if (start === -1) return 'malformed';
+    if (entries.length === limit) return 'too many';
+    const end = endOfValue(bytes, start);
+    entries.push({ key: { start: key, end: keyEnd }, value: { start, end } });
+    key = nextKey(bytes, end);
+  }
+  return key === MALFORMED ? 'malformed' : entries;
 }
 
+/** Instead of where a key begins: there is none where one must be; below it, the end of the object (`endOf`). */
 const MALFORMED = -1;
-const STOP = -2;
+const endOf = (key: number): number => MALFORMED - key;
 
-/** Where the object ends that starts at `at`. `visit` says where a value ends, and may stop. */
-function walk(
-  bytes: Buffer,
-  at: number,
-  visit: (key: number, keyEnd: number, start: number) => number,
-): number {
+function firstKey(bytes: Buffer, at: number): number {
   if (bytes[at] !== OPEN_BRACE) return MALFORMED;
-  let i = skipSpace(bytes, at + 1);
-  if (bytes[i] === CLOSE_BRACE) return i + 1;
-  for (;;) {
-    const keyEnd = bytes[i] === QUOTE ? endOfString(bytes, i) : MALFORMED;
-    if (keyEnd === MALFORMED) return MALFORMED;
-    const colon = skipSpace(bytes, keyEnd);
-    if (bytes[colon] !== COLON) return MALFORMED;
-    const end = visit(i, keyEnd, skipSpace(bytes, colon + 1));
-    if (end < 0) return end;
-    i = skipSpace(bytes, end);
-    if (bytes[i] === CLOSE_BRACE) return i + 1;
-    if (bytes[i] !== COMMA) return MALFORMED;
-    i = skipSpace(bytes, i + 1);
-  }
+  const i = skipSpace(bytes, at + 1);
+  if (bytes[i] === QUOTE) return i;
+  return bytes[i] === CLOSE_BRACE ? MALFORMED - (i + 1) : MALFORMED;
+}
+
+/** `at`: where the value before it ends, or -1. */
+function nextKey(bytes: Buffer, at: number): number {
+  if (at === -1) return MALFORMED;
+  const i = skipSpace(bytes, at);
+  if (bytes[i] === CLOSE_BRACE) return MALFORMED - (i + 1);
+  if (bytes[i] !== COMMA) return MALFORMED;
+  const key = skipSpace(bytes, i + 1);
+  return bytes[key] === QUOTE ? key : MALFORMED;
+}
+
+/** `keyEnd`: where the key before it ends, or -1. The same if it is followed by no colon. */
+function startOfValue(bytes: Buffer, keyEnd: number): number {
+  if (keyEnd === -1) return -1;
+  const colon = skipSpace(bytes, keyEnd);
+  return bytes[colon] === COLON ? skipSpace(bytes, colon + 1) : -1;
 }
 
 /** The elements of the array that starts at `at`; at most `limit` of them. */
@@ -168,7 +179,11 @@ export function elementsOf(bytes: Buffer, at: number, limit: number): Span[] | '
 
 export function skipSpace(bytes: Buffer, at: number): number {
   let i = at;
-  for (let c = bytes[i]; c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09; c = bytes[i]) i += 1;
+  // Most often there is none, and one look says so.
+  for (let c = bytes[i] ?? 0xff; c <= 0x20; c = bytes[i] ?? 0xff) {
+    if (c !== 0x20 && c !== 0x0a && c !== 0x0d && c !== 0x09) return i;
+    i += 1;
+  }
   return i;
 }
 
