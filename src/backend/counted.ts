@@ -5,15 +5,18 @@
 import { isResult } from './answers.js';
 import type { Drain, Exchange } from './calls.js';
 import type { CallOutcome } from './observer.js';
+import type { Sessions } from './sessions.js';
 
 export class Counted implements Exchange {
   readonly #exchange: Exchange;
-  readonly #count: (outcome: CallOutcome) => void;
+  readonly #sessions: Pick<Sessions, 'called'>;
+  readonly #server: string;
   #isOver: boolean = false;
 
-  constructor(exchange: Exchange, count: (outcome: CallOutcome) => void) {
+  constructor(exchange: Exchange, sessions: Pick<Sessions, 'called'>, server: string) {
     this.#exchange = exchange;
-    this.#count = count;
+    this.#sessions = sessions;
+    this.#server = server;
   }
 
   get streams(): boolean {
@@ -27,7 +30,7 @@ export class Counted implements Exchange {
   end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome = outcomeOf(answer)): Drain {
     if (this.#isOver) return undefined;
     this.#isOver = true;
-    this.#count(outcome);
+    this.#sessions.called(this.#server, outcome);
     return this.#exchange.end(answer, retryAfterSeconds);
   }
 }

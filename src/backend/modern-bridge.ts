@@ -178,23 +178,26 @@ export class ModernBridge implements ModernWay {
       .then((answer) => ('code' in answer ? answer : (readGreeting(answer) ?? failures.handshakeRefused)));
   }
 
+  /** A client outlives its first request, which none of its functions may hold. */
   #clientOf(asked: Asked): ModernClient {
-    const { caller, server, request } = asked;
+    const { caller, server } = asked;
+    const { envelope } = asked.request;
     const { grantId } = caller;
-    const known = this.#clients.get(grantId)?.find((client) => client.is(server, request.envelope));
+    const known = this.#clients.get(grantId)?.find((client) => client.is(server, envelope));
     if (known !== undefined) return known;
-    const { clientInfo = '', capabilities } = request.envelope;
+    const { clientInfo = '', capabilities } = envelope;
+    const name = nameOf(asked);
     const client: ModernClient = new ModernClient({
       sessions: this.#options.sessions,
       caller,
       server,
-      envelope: request.envelope,
+      envelope,
       key: sha256(`${clientInfo}\n${capabilities}`),
-      initialize: initializeFor(request.envelope, BROKER),
+      initialize: initializeFor(envelope, BROKER),
       ttlMs: this.#ttlMsOf(asked),
       isInteractive: () => this.#interactive.has(server),
       puzzled: () => this.#puzzled(server),
-      greeted: (answer) => this.#greeted(nameOf(asked), answer),
+      greeted: (answer) => this.#greeted(name, answer),
       opened: () => void this.#clients.set(grantId, [...(this.#clients.get(grantId) ?? []), client]),
       closed: () => {
         const others = this.#clients.get(grantId)?.filter((other) => other !== client) ?? [];

@@ -98,7 +98,8 @@ export class ModernCall extends ModernExchange {
   /** `cancel` takes it back from its child. What is returned is for a client that goes away. */
   begin(cancel: (why?: string) => void): () => void {
     this.#cancel = cancel;
-    return () => this.#leave(this.exchange);
+    const { exchange } = this;
+    return () => this.#leave(exchange);
   }
 
   /** The client came back to this round. */
@@ -204,7 +205,7 @@ export class ModernCall extends ModernExchange {
       case 'attach':
         if (retry === undefined) return undefined;
         this.request = retry.request;
-        this.#present = retry.exchange;
+        this.exchange = this.#present = retry.exchange;
         this.child.resumed(this);
         return undefined;
       case 'answer':

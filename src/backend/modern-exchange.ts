@@ -36,7 +36,8 @@ export class ModernExchange implements Exchange {
   request: ModernRequest;
   /** Where its lane finds it among those in flight. */
   place: number = 0;
-  protected readonly exchange: Exchange;
+  /** Of the client that made it, or came back to it, last. */
+  protected exchange: Exchange;
   protected readonly child: Child;
   readonly #heard: (answer: Buffer) => void;
   #isOver: boolean = false;

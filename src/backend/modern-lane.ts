@@ -90,6 +90,7 @@ export class Lane implements Ear, Child {
 
   resumed(exchange: ModernExchange): void {
     if (this.#inFlight.remove(exchange.place)) exchange.place = this.#inFlight.add(exchange);
+    if (exchange.request.envelope.logLevel !== undefined) this.#setLevel();
   }
 
   greeted(answer: Buffer): void {

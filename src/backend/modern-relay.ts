@@ -6,7 +6,6 @@
 import { after } from '../base/maybe.js';
 import { rawAt } from '../mcp/message.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
-import { because, ERRORS } from '../mcp/protocol.js';
 import { keptFor } from '../mcp/relayed-results.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
@@ -16,10 +15,6 @@ import type { Asked, ModernOptions, ModernWay } from './modern.js';
 import type { Refusals } from './refusals.js';
 import { RelayEar } from './relay-ear.js';
 import { RelayedCall } from './relayed-call.js';
-
-/** It is kept, and said to each new child. */
-const MAX_LISTEN_BYTES = 256 * 1024;
-const TOO_LONG = because(ERRORS.invalidParams, `a subscription has at most ${MAX_LISTEN_BYTES} bytes`);
 
 export class ModernRelay implements ModernWay {
   readonly #options: ModernOptions;
@@ -66,11 +61,8 @@ export class ModernRelay implements ModernWay {
 
   #listen(asked: Asked, exchange: Exchange, ear: RelayEar): () => void {
     const { request } = asked;
-    const isLong = request.message.bytes.length > MAX_LISTEN_BYTES;
-    const giveBack = isLong ? undefined : this.#places.take(asked.caller.userId);
-    if (giveBack === undefined) {
-      return this.#refusals.refuse(asked, exchange, isLong ? TOO_LONG : failures.tooManyListeners);
-    }
+    const giveBack = this.#places.take(asked.caller.userId);
+    if (giveBack === undefined) return this.#refusals.refuse(asked, exchange, failures.tooManyListeners);
     return ear.listen(request, {
       streams: exchange.streams,
       send: (notification) => exchange.send(notification),

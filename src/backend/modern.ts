@@ -8,6 +8,7 @@ import type { Caller, GrantId, Randomness } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { after } from '../base/maybe.js';
 import type { Header, ModernRequest } from '../mcp/envelope.js';
+import { because, ERRORS } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
 import { Counted } from './counted.js';
 import type { ConfiguredServer } from './eras.js';
@@ -45,6 +46,9 @@ export interface ModernOptions {
 }
 
 const MAX_LISTENING_PER_USER = 100;
+/** It is kept, and to a modern server said again with each new child. */
+const MAX_LISTEN_BYTES = 256 * 1024;
+const TOO_LONG = because(ERRORS.invalidParams, `a subscription has at most ${MAX_LISTEN_BYTES} bytes`);
 const MAX_NOTED = 1000;
 const LONGEST_NOTE = 200;
 
@@ -64,10 +68,24 @@ export class Modern implements ModernWay {
     this.#relay = new ModernRelay(options, places, this.#refusals);
   }
 
+  /** What is returned, and the exchange, may be kept far longer than the request: they must not hold it. */
   request(asked: Asked, http: Exchange): () => void {
-    const exchange = new Counted(http, (outcome) => this.#options.sessions.called(asked.server, outcome));
-    if (asked.request.tolerated) this.#note(asked);
+    const exchange = new Counted(http, this.#options.sessions, asked.server);
     const leaving = new Leaving();
+    if (asked.request.tolerated) this.#note(asked);
+    this.#send(asked, exchange, leaving);
+    return () => {
+      leaving.go();
+      // If it has not come to anybody yet.
+      void exchange.end(undefined);
+    };
+  }
+
+  #send(asked: Asked, exchange: Exchange, leaving: Leaving): void {
+    const isTooLong =
+      asked.request.message.method === 'subscriptions/listen' &&
+      asked.request.message.bytes.length > MAX_LISTEN_BYTES;
+    if (isTooLong) return void this.#refusals.refuse(asked, exchange, TOO_LONG);
     this.#refusals.attempt(asked, exchange, () =>
       after(this.#options.sessions.eraOf(asked.caller, asked.server), (era) => {
         if (leaving.isGone) return;
@@ -76,11 +94,6 @@ export class Modern implements ModernWay {
         leaving.means(way.request(asked, exchange));
       }),
     );
-    return () => {
-      leaving.go();
-      // If it has not come to anybody yet.
-      void exchange.end(undefined);
-    };
   }
 
   /** Ends what took too long. To be called about once a second. */

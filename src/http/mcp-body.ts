@@ -68,7 +68,11 @@ function readAll(
       resolve(fault);
     };
     request.on('data', hear);
-    request.on('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    request.on('end', () => {
+      resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
+      // The request is there until it is answered, and may be then.
+      chunks.length = 0;
+    });
     request.on('close', () => resolve('cut off'));
   });
 }

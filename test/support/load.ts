@@ -24,13 +24,13 @@ export const newTally = (): Tally => ({ begun: 0, answered: 0, stopping: 0, race
 export interface Speaker {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: (id: number) => string;
-  readonly wanted: (id: number) => string;
+  readonly wanted: (id: number) => RegExp;
 }
 
 export const inSession = ({ headers }: Pick<Client, 'headers'>): Speaker => ({
   headers: { ...headers, ...JSON_TYPE },
   body: (id) => `{"jsonrpc":"2.0","id":${id},"method":"echo","params":{"mine":${id}}}`,
-  wanted: (id) => `{"jsonrpc":"2.0","id":${id},"result":{"mine":${id}}}`,
+  wanted: (id) => new RegExp(`\\{"jsonrpc":"2.0","id":${id},"result":\\{"mine":${id}\\}\\}`),
 });
 
 /** Without a session (MCP 2026-07-28). */
@@ -39,7 +39,7 @@ export function inEachRequest(token: string): Speaker {
   return {
     headers: { Authorization: `Bearer ${token}`, ...modernHeaders('tools/call', call(0)) },
     body: (id) => modernBody('tools/call', call(id), { id }),
-    wanted: (id) => `"name":"echo","arguments":{"mine":${id}}`,
+    wanted: (id) => new RegExp(`"id":${id},"result":.*"name":"echo","arguments":\\{"mine":${id}\\}`),
   };
 }
 
@@ -47,7 +47,7 @@ export function inEachRequest(token: string): Speaker {
 export const listening = (token: string): Speaker => ({
   headers: { Authorization: `Bearer ${token}`, ...modernHeaders('subscriptions/listen', {}) },
   body: (id) => modernBody('subscriptions/listen', { notifications: { toolsListChanged: true } }, { id }),
-  wanted: (id) => `{"jsonrpc":"2.0","id":${id},"result":{"resultType":"complete"`,
+  wanted: (id) => new RegExp(`\\{"jsonrpc":"2.0","id":${id},"result":\\{"resultType":"complete"`),
 });
 
 export interface LoadOptions {
@@ -79,9 +79,9 @@ export async function callOnAndOn(
   agent.destroy();
 }
 
-function count(tally: Tally, wanted: string, { status, text }: { status: number; text: string }): void {
+function count(tally: Tally, wanted: RegExp, { status, text }: { status: number; text: string }): void {
   // As the body, or as an event when it took longer than usual.
-  if (status === 200 && text.includes(wanted)) tally.answered += 1;
+  if (status === 200 && wanted.test(text)) tally.answered += 1;
   else if (status === 200 && text.includes('"reason":"stopping"')) tally.stopping += 1;
   else tally.failed.push(`${status} ${text}`);
 }
