@@ -223,6 +223,9 @@ export function judge(line: Buffer): Finding | undefined {
   return { ...legacy('it does not know server/discover'), isPlain };
 }
 
+/** Whether a refusal may be of what a client says of itself, and no more. */
+export const mayBeItsClients = (answer: Buffer): boolean => OR_A_BAD_GREETING.has(codeOf(answer) ?? 0);
+
 function codeOf(line: Buffer): number | undefined {
   const code = valueAt(line, ['error', 'code']);
   return code && Number(rawAt(line, code));

@@ -14,13 +14,14 @@ import {
   readMessage,
   valueAt,
 } from '../mcp/message.js';
+import { OUR_ENVELOPE } from '../mcp/modern-child-greeting.js';
 import { discoverRequest, membersOfEnvelope, withEnvelope } from '../mcp/modern-child-requests.js';
 import type { ParamHeader } from '../mcp/param-headers.js';
 import type { RpcError } from '../mcp/protocol.js';
 import { relayed } from '../mcp/relayed-results.js';
 import { isResult, refuse, silent } from './answers.js';
 import type { Drain, Exchange, Heard } from './calls.js';
-import { judge } from './eras.js';
+import { judge, mayBeItsClients } from './eras.js';
 import * as failures from './failures.js';
 import { Listens } from './listens.js';
 import type { Life } from './lives.js';
@@ -44,8 +45,8 @@ export class RelayEar implements Ear {
   #host: SessionHost | undefined;
   /** What the newest request said of its client. */
   #envelope: Envelope | undefined;
-  /** On whose behalf the newest child was asked what it is, until it has answered. */
-  #curious: Envelope | undefined;
+  /** The newest child, and in whose words it was asked what it is, until it has answered. */
+  #asked: { readonly life: Life; readonly as: Asker } | undefined;
 
   constructor(onClosed: () => void) {
     this.#onClosed = onClosed;
@@ -120,8 +121,8 @@ export class RelayEar implements Ear {
   }
 
   started(life: Life, write: (line: Buffer) => void): void {
-    this.#curious = this.#envelope;
-    if (this.#curious !== undefined) write(discoverLine(this.#curious));
+    this.#asked = this.#envelope && { life, as: this.#envelope };
+    if (this.#envelope !== undefined) write(discoverLine(this.#envelope));
     this.#listens.greet(life, write);
     this.#tools.renew();
   }
@@ -133,20 +134,28 @@ export class RelayEar implements Ear {
     }
     if (rawAt(message.bytes, message.id) !== DISCOVER)
       return this.#listens.answer(message) ? TAKEN : undefined;
-    const asker = this.#curious;
-    this.#curious = undefined;
-    if (asker !== undefined) this.#introduced(asker, message.bytes);
+    const asked = this.#asked;
+    this.#asked = undefined;
+    if (asked !== undefined) this.#introduced(asked.life, asked.as, message.bytes);
     return TAKEN;
   }
 
-  /** A new child has said what it is. One that does not know what it is asked is no modern server (any more). */
-  #introduced(envelope: Envelope, answer: Buffer): void {
-    if (judge(answer)?.era === 'modern')
-      return void this.remember(envelope, relayed('server/discover', answer));
-    const question = questionOf(envelope);
-    if (this.#session === undefined || question === undefined) return;
-    this.#host?.greetingFailed(this.#session, question, answer);
-    this.#session.close(failures.eraChanged);
+  /**
+   * A new child has said what it is. One that does not know what it is asked is no modern server (any more), unless it is
+   * the words of a client that it refuses: then it is asked in ours, and the client will hear the reason for itself.
+   */
+  #introduced(life: Life, as: Asker, answer: Buffer): void {
+    if (this.#session === undefined) return;
+    if (judge(answer)?.era === 'modern') {
+      if (as !== 'ourselves') this.remember(as, relayed('server/discover', answer));
+      return;
+    }
+    const question = questionOf(as);
+    if (question !== undefined) this.#host?.greetingFailed(this.#session, question, answer);
+    if (as !== 'ourselves' && mayBeItsClients(answer)) {
+      this.#asked = { life, as: 'ourselves' };
+      this.#session.write(life, discoverLine('ourselves'));
+    } else this.#session.close(failures.eraChanged);
   }
 
   /**
@@ -180,11 +189,14 @@ export class RelayEar implements Ear {
   }
 }
 
+type Asker = Envelope | 'ourselves';
+
 /** By which answers are found again: who asks, whatever else it says. */
-function questionOf(envelope: Envelope): RequestMessage | undefined {
-  const line = discoverLine(envelope);
+function questionOf(asker: Asker): RequestMessage | undefined {
+  const line = discoverLine(asker);
   const message = readMessage(line.subarray(0, line.length - 1));
   return message.kind === 'request' ? message : undefined;
 }
 
-const discoverLine = (envelope: Envelope): Buffer => discoverRequest(DISCOVER, membersOfEnvelope(envelope));
+const discoverLine = (asker: Asker): Buffer =>
+  discoverRequest(DISCOVER, asker === 'ourselves' ? OUR_ENVELOPE : membersOfEnvelope(asker));

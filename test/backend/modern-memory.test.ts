@@ -38,6 +38,16 @@ test('of the first request of a client nothing is kept but what it says of itsel
   await isFreed(before);
 });
 
+test('a subscription is short, whatever stands beside what it asks for', async () => {
+  await using bridge = await startBridge();
+  const { error } = await modernClient(bridge.url).call(
+    'subscriptions/listen',
+    { notifications: { toolsListChanged: true } },
+    { meta: { 'x/padding': 'x'.repeat(256 * 1024) } },
+  );
+  assert.equal(error?.code, -32602);
+});
+
 test('a call that waits for its client a second time keeps the request it came back with, and no other', async () => {
   const entry = {
     name: 'main',

@@ -401,6 +401,19 @@ test('a server that turns out to be of the other era is an error that passes', a
   assert.equal(error?.data?.reason, 'era-changed');
 });
 
+test('a client whose words its server refuses hears why, and disturbs nobody', async () => {
+  await using bridge = await start({ traits: 'strict' });
+  const client = modernClient(bridge.url);
+  const nameless = { meta: { [META.clientInfo]: {} } };
+  for (let time = 1; time <= 2; time += 1) {
+    const { error } = await client.call('tools/list', {}, nameless);
+    assert.deepEqual([error?.code, error?.message], [-32602, 'a client has a name']);
+  }
+  const life = await said(client, 'life');
+  assert.equal((await client.call('server/discover', {}, nameless)).error?.code, -32602);
+  assert.equal(await said(client, 'life'), life);
+});
+
 test('a server that is silently replaced by one of the other era is found out, whatever it refuses a greeting with', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'fjmcp-test-'));
   const program = join(folder, 'server.mjs');
@@ -421,8 +434,10 @@ test('a server that is silently replaced by one of the other era is found out, w
   await become('server.js');
   await client.tool('die');
   clock.now += 600_000;
-  await until('the other era', async () => (await client.call('tools/list')).error === undefined);
-  assert.equal(bridge.store.eras.get('main')?.era, 'legacy');
+  await until('the other era', async () => {
+    const { error } = await client.call('tools/list');
+    return error === undefined && bridge.store.eras.get('main')?.era === 'legacy';
+  });
   await rm(folder, { recursive: true });
 });
 
