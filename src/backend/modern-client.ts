@@ -139,13 +139,28 @@ export class ModernClient implements Client {
     this.#options.closed();
   }
 
-  /** One without a request that a question may be about; made while another child may be started. */
+  /**
+   * One where nothing else may be asked about; made while another child may be started. After that, one of which all
+   * calls wait for their clients, so that nobody waits for people who may never come back.
+   */
   #freeLane(): Lane | undefined {
-    const free = [...this.#lanes.values()].find(({ asking }) => asking === 0);
-    if (free !== undefined) return free;
-    const isFull = this.#options.sessions.isFull(this.#options.caller);
-    if (this.#lanes.size > 0 && (isFull || this.#lanes.size >= this.#options.sessions.maxChildrenPerUser))
-      return undefined;
+    const { sessions, caller } = this.#options;
+    let awake = 0;
+    let asleep: Lane | undefined;
+    let parked: Lane | undefined;
+    for (const lane of this.#lanes.values()) {
+      // To wake it takes a place, as a new one does.
+      if (lane.session?.state === 'dormant') asleep ??= lane;
+      else {
+        awake += 1;
+        const { use } = lane;
+        if (use === 'none') return lane;
+        if (use === 'parked') parked ??= lane;
+      }
+    }
+    const hasRoom = awake === 0 || (awake < sessions.maxChildrenPerUser && !sessions.isFull(caller));
+    if (!hasRoom) return parked;
+    if (asleep !== undefined) return asleep;
     let number = 0;
     while (this.#lanes.has(number)) number += 1;
     return this.#lane(number);

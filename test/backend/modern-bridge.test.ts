@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { GrantId, UserId } from '../../src/base/ids.js';
-import { access, fixtureEntry, startBridge } from '../fixtures/bridge.js';
+import { access, type Bridge, fixtureEntry, startBridge } from '../fixtures/bridge.js';
 import { eventsOf, messagesOf, nextEvent } from '../fixtures/client.js';
 import {
   type Asking,
@@ -430,6 +430,57 @@ test('at a server that asks its clients, calls that may lead to it have a child 
   assert.equal(own.sessions.counts.children, 2);
   assert.deepEqual([await pidOf(it), isAlive(second)], [first, true]);
 });
+
+const ROOTS = { roots: [{ uri: 'file:///x' }] };
+const ABLE: Asking = { capabilities: { roots: {} } };
+const PARKING = { name: 'ask', arguments: { method: 'roots/list' } };
+
+/** A call that waits for its client, the child that it is at, and what brings it to its end. */
+async function park(it: ModernClient) {
+  const pid = await pidOf(it);
+  const { result } = await it.call('tools/call', PARKING);
+  const [key = ''] = Object.keys(result.inputRequests);
+  const input = { inputResponses: { [key]: ROOTS }, requestState: result.requestState };
+  return { pid, resume: () => it.call('tools/call', { ...PARKING, ...input }) };
+}
+
+test('a call that waits for its client keeps its child to itself, also when it goes on', async () => {
+  await using own = await startBridge({ limits: { maxChildrenPerUser: 2 } });
+  await puzzle(modernClient(own.url));
+  const it = modernClient(own.url, 'ann.1', ABLE);
+  const first = await park(it);
+  const second = await park(it);
+  assert.notEqual(second.pid, first.pid);
+  for (const { resume } of [second, first])
+    assert.deepEqual((await resume()).result.heard.result, ROOTS, 'each hears its own answer');
+  assert.equal(await pidOf(it), first.pid);
+});
+
+/** What takes all places but that of the parked call; what it returns, ends with it. */
+const CROWDS: Readonly<
+  Record<string, (own: Bridge, it: ModernClient) => Promise<{ end: Promise<unknown> }>>
+> = {
+  'its user may have no other': () => Promise.resolve({ end: Promise.resolve() }),
+  'another client has the place of one that was idle': async (own, it) => {
+    const idle = await pidOf(it);
+    const end = modernClient(own.url, 'ann.2').tool('later', { ms: 500 });
+    await until('its end', () => !isAlive(idle));
+    return { end };
+  },
+};
+
+for (const [n, [when, crowd]] of Object.entries(CROWDS).entries()) {
+  test(`a call that waits for its client shares its child, and is not given up for it, when ${when}`, async () => {
+    await using own = await startBridge({ limits: { maxChildrenPerUser: n + 1 } });
+    await puzzle(modernClient(own.url));
+    const it = modernClient(own.url, 'ann.1', ABLE);
+    const parked = await park(it);
+    const { end } = await crowd(own, it);
+    assert.equal(await pidOf(it), parked.pid);
+    assert.deepEqual((await parked.resume()).result.heard.result, ROOTS);
+    await end;
+  });
+}
 
 test('a client whose last session makes room for its next one is the same client', {
   timeout: 10_000,
