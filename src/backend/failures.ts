@@ -7,6 +7,7 @@ import { lineOf, type RawJson } from '../mcp/message.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
 import { type ChildEnd, describeEnd } from './child.js';
 import type { LaunchFault, UpstreamFault } from './launch.js';
+import type { CallOutcome } from './observer.js';
 
 const failure = (reason: string, message: string, code = -32603): RpcError => ({
   code,
@@ -56,9 +57,10 @@ export const upstreamFailed = ({ fault, message, retryAfterSeconds }: UpstreamFa
 /** Nobody is told: the child that has the token goes on. */
 export const noFresherToken = failure('unreachable', 'Forgejo has no fresher token at the moment.');
 
+const TIMED_OUT = 'timed-out';
 export const timedOut = (ms: number): RpcError =>
   failure(
-    'timed-out',
+    TIMED_OUT,
     `The MCP server did not answer within ${Math.round(ms / SECOND)} s; the call was cancelled.`,
   );
 
@@ -120,3 +122,8 @@ export const tooManyListeners = failureFor(
 export const clientSilent: RpcError = { code: -32603, message: 'The client did not answer in time' };
 export const refuseChild = (id: RawJson): Buffer =>
   lineOf(errorAnswer(id, { code: -32601, message: 'The client did not declare this capability' }));
+
+/** How a request counts that no child takes part in. */
+export function outcomeOf({ data }: RpcError): CallOutcome {
+  return data?.reason === TIMED_OUT ? 'timeout' : 'bridge_error';
+}

@@ -106,9 +106,11 @@ export class ModernBridge implements ModernWay {
     return leaving.go;
   }
 
-  /** Ends what nobody came back to. */
+  /** Ends what nobody came back to, and what waited too long. */
   tick(): void {
     this.#parked.tick();
+    const now = this.#options.now();
+    for (const clients of this.#clients.values()) for (const client of clients) client.tick(now);
   }
 
   #carry(asked: Asked, exchange: Exchange, client: ModernClient, lane: Lane): () => void {
@@ -186,6 +188,7 @@ export class ModernBridge implements ModernWay {
     const { clientInfo = '', capabilities } = request.envelope;
     const client: ModernClient = new ModernClient({
       sessions: this.#options.sessions,
+      now: this.#options.now,
       caller,
       server,
       envelope: request.envelope,

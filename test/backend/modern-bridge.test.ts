@@ -1,6 +1,8 @@
 /** Modern clients on a legacy server: which child works for whom, that nobody notices its end, and who hears what. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { MAX_WAITING } from '../../src/backend/modern-client.js';
+import { NO_OBSERVER } from '../../src/backend/observer.js';
 import type { GrantId, UserId } from '../../src/base/ids.js';
 import { access, type Bridge, fixtureEntry, startBridge } from '../fixtures/bridge.js';
 import { eventsOf, messagesOf, nextEvent } from '../fixtures/client.js';
@@ -481,6 +483,71 @@ for (const [n, [when, crowd]] of Object.entries(CROWDS).entries()) {
     await end;
   });
 }
+
+/** Something that is under way, and looked after until it is over. */
+async function whenOver<T>(work: Promise<T>, what: string, meanwhile: () => void): Promise<T> {
+  let isOver: boolean = false;
+  const over = work.finally(() => {
+    isOver = true;
+  });
+  await until(what, () => {
+    meanwhile();
+    return isOver;
+  });
+  return over;
+}
+
+test('a call waits no longer for a child to itself than for an answer', async () => {
+  const clock = { now: 1_000_000 };
+  const outcomes: string[] = [];
+  const observer = { ...NO_OBSERVER, called: (_: string, outcome: string) => void outcomes.push(outcome) };
+  await using own = await startBridge({
+    now: () => clock.now,
+    observer,
+    limits: { maxChildrenPerUser: 1, requestMs: 60_000 },
+  });
+  const it = modernClient(own.url);
+  await puzzle(it);
+  const running = it.tool('never').catch(() => undefined);
+  await until('its call', () => own.sessions.counts.calls === 1);
+  const { error } = await whenOver(it.tool('whoami'), 'its end', () => {
+    // Whoever looks at the clock in between sees no time pass: the call that runs goes on.
+    clock.now += 60_000;
+    own.modern.tick();
+    clock.now -= 60_000;
+  });
+  assert.equal(error?.data?.reason, 'timed-out');
+  assert.equal(outcomes.at(-1), 'timeout');
+  assert.equal(own.sessions.counts.calls, 1);
+  await own[Symbol.asyncDispose]();
+  await running;
+});
+
+test('a call that waits gets a child when one that was not of its client makes room', async () => {
+  await using own = await startBridge({ limits: { maxChildrenPerUser: 2 } });
+  const it = modernClient(own.url);
+  await puzzle(it);
+  const running = it.tool('never').catch(() => undefined);
+  await until('its call', () => own.sessions.counts.calls === 1);
+  const other = modernClient(own.url, 'ann.2').tool('later', { ms: 300 });
+  await until('the other', () => own.sessions.counts.calls === 2);
+  const { result } = await whenOver(it.tool('whoami'), 'its child', () => own.modern.tick());
+  assert.equal(typeof result.pid, 'number');
+  await other;
+  await own[Symbol.asyncDispose]();
+  await running;
+});
+
+test('so many calls wait for a child to themselves, one more does not, and a broker that stops tells them', async () => {
+  await using own = await startBridge({ limits: { maxChildrenPerUser: 1 } });
+  const it = modernClient(own.url);
+  await puzzle(it);
+  const calls = Array.from({ length: 1 + MAX_WAITING + 1 }, () => it.tool('never'));
+  await Promise.race(calls);
+  await own.sessions[Symbol.asyncDispose]();
+  const reasons = (await Promise.all(calls)).map(({ error }) => error?.data?.reason);
+  assert.deepEqual(reasons.toSorted(), [...Array(1 + MAX_WAITING).fill('stopping'), 'too-many-calls']);
+});
 
 test('a client whose last session makes room for its next one is the same client', {
   timeout: 10_000,
