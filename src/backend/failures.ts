@@ -4,7 +4,7 @@
  */
 import { SECOND } from '../base/clock.js';
 import { lineOf, type RawJson } from '../mcp/message.js';
-import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
 import { type ChildEnd, describeEnd } from './child.js';
 import type { LaunchFault, UpstreamFault } from './launch.js';
 import type { CallOutcome } from './observer.js';
@@ -123,7 +123,20 @@ export const clientSilent: RpcError = { code: -32603, message: 'The client did n
 export const refuseChild = (id: RawJson): Buffer =>
   lineOf(errorAnswer(id, { code: -32601, message: 'The client did not declare this capability' }));
 
-/** How a request counts that no child takes part in. */
-export function outcomeOf({ data }: RpcError): CallOutcome {
-  return data?.reason === TIMED_OUT ? 'timeout' : 'bridge_error';
+/** Of clients that ask for what there is not, or ask wrongly. */
+const MISTAKES: ReadonlySet<number> = new Set(
+  [
+    ERRORS.invalid,
+    ERRORS.unknownMethod,
+    ERRORS.invalidParams,
+    ERRORS.headerMismatch,
+    ERRORS.missingCapability,
+    ERRORS.unsupportedVersion,
+  ].map(({ code }) => code),
+);
+
+/** How a request counts that we answer with an error of ours. */
+export function outcomeOf(error: RpcError): CallOutcome {
+  if (MISTAKES.has(error.code) || error === declined) return 'refused';
+  return error.data?.reason === TIMED_OUT ? 'timeout' : 'bridge_error';
 }

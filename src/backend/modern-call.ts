@@ -21,6 +21,7 @@ import {
   splice,
 } from '../mcp/message.js';
 import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
+import { refuse } from './answers.js';
 import type { Drain, Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { type Child, ModernExchange } from './modern-exchange.js';
@@ -200,7 +201,9 @@ export class ModernCall extends ModernExchange {
       case 'let go':
         return this.child.letGo(effect.request, this);
       case 'turn away':
-        return retry && refuse(retry.exchange, retry.request, fault('requestState was used already').fault);
+        if (retry === undefined) return undefined;
+        refuse(retry.request.message, retry.exchange, fault('requestState was used already').fault);
+        return undefined;
       case 'attach':
         if (retry === undefined) return undefined;
         this.request = retry.request;
@@ -282,8 +285,4 @@ function refusalOf({ capabilities }: Envelope, request: RequestMessage): RpcErro
   const need = needOf(request);
   if (need === undefined) return ERRORS.unknownMethod;
   return declares(capabilities, need) ? undefined : missingCapability(need);
-}
-
-function refuse(exchange: Exchange, { message }: ModernRequest, error: RpcError): Drain {
-  return exchange.end(errorAnswer(rawAt(message.bytes, message.id), error));
 }
