@@ -111,6 +111,11 @@ export const brokenBridge = failure('internal', 'Internal error');
 
 /** To a child that asks out of itself, which nobody can be asked any more. */
 export const noCallToAsk: RpcError = { code: -32603, message: 'No request is under way that this is about' };
+/** To a child that asks for more than one retry may answer. */
+export const tooMuchAsked: RpcError = {
+  code: -32603,
+  message: 'The client is not asked for so much at once',
+};
 /** Subscriptions of one user. */
 export const tooManyListeners = failureFor(
   60,

@@ -112,7 +112,11 @@ export class ModernCall extends ModernExchange {
     };
     const answered = new Set(asks.filter(isGood));
     // What a client can do, it says each time.
-    const barred = new Set(asks.filter((ask) => refusalOf(request.envelope, ask.request) !== undefined));
+    const barred = new Map<Ask, RpcError>();
+    for (const ask of asks) {
+      const refusal = refusalOf(request.envelope, ask.request);
+      if (refusal !== undefined) barred.set(ask, refusal);
+    }
     const retry = { exchange, request, input };
     void this.#apply({ is: 'retried', round, answered, barred, until: this.#keeper.deadline() }, retry);
     return () => this.#leave(exchange);
@@ -197,7 +201,7 @@ export class ModernCall extends ModernExchange {
         }, GATHER_MS);
         return undefined;
       case 'refuse':
-        return this.#refuse(effect.request, failures.clientSilent);
+        return this.#refuse(effect.request, effect.error);
       case 'let go':
         return this.child.letGo(effect.request, this);
       case 'turn away':
