@@ -116,11 +116,19 @@ export const tooMuchAsked: RpcError = {
   code: -32603,
   message: 'The client is not asked for so much at once',
 };
+
 /** Subscriptions of one user. */
 export const tooManyListeners = failureFor(
   60,
   'too-many-subscriptions',
   'Too many subscriptions of this user are open.',
+);
+
+/** Of the subscriptions that share children. */
+export const tooManyResources = failureFor(
+  60,
+  'too-many-resources',
+  'Too many resources are watched already. Ask for fewer, or close a subscription that watches others.',
 );
 
 /** To a child whose question nobody hears, or nobody answered. */

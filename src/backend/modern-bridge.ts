@@ -138,7 +138,9 @@ export class ModernBridge implements ModernWay {
         const client = this.#clientOf(asked);
         const { session } = client.first;
         const watched = new Set([...client.listeners.resources, ...granting.resourceSubscriptions]);
-        const giveBack = watched.size > MAX_WATCHED ? undefined : this.#places.take(asked.caller.userId);
+        if (watched.size > MAX_WATCHED)
+          return void this.#refusals.refuse(asked, exchange, failures.tooManyResources);
+        const giveBack = this.#places.take(asked.caller.userId);
         if (giveBack === undefined)
           return void this.#refusals.refuse(asked, exchange, failures.tooManyListeners);
         const over = () => {

@@ -342,7 +342,7 @@ test('a child is not made to watch more resources than it can be told anew', asy
     it.post('subscriptions/listen', { notifications: { resourceSubscriptions: uris(kind) } });
   await nextEvent(eventsOf(await listen('a')));
   const [refused] = await messagesOf(await listen('b'));
-  assert.equal(refused?.error?.data?.reason, 'too-many-subscriptions');
+  assert.equal(refused?.error?.data?.reason, 'too-many-resources');
   const same = await nextEvent(eventsOf(await listen('a')));
   assert.equal(same.method, 'notifications/subscriptions/acknowledged');
 });
