@@ -2,6 +2,7 @@
 import { type RawJson, type RequestMessage, rawAt, readMessage, splice } from '../mcp/message.js';
 import { errorAnswer, type RpcError } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
+import { outcomeOf } from './failures.js';
 
 /** What is asked by us is heard by nobody else. */
 export const silent = (heard: (answer: Buffer | undefined) => void = () => undefined): Exchange => ({
@@ -23,6 +24,6 @@ export function isResult(answer: Buffer): boolean {
 
 /** Ends an exchange that no child takes part in. */
 export function refuse({ bytes, id }: RequestMessage, exchange: Exchange, error: RpcError): () => void {
-  void exchange.end(errorAnswer(rawAt(bytes, id), error), error.data?.retryAfterSeconds, 'bridge_error');
+  void exchange.end(errorAnswer(rawAt(bytes, id), error), error.data?.retryAfterSeconds, outcomeOf(error));
   return () => undefined;
 }

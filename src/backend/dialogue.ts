@@ -87,7 +87,7 @@ export class Dialogue {
 
   /** Gives up the calls that wait for their clients, of all children or of that one. */
   abandon(error: RpcError, life?: Life): void {
-    for (const key of this.#calls.waiting(life)) this.#cancel(key, error.message, 'cancelled', error);
+    for (const key of this.#calls.waiting(life)) this.#cancel(key, error.message, 'bridge_error', error);
   }
 
   #cancel(key: number, reason: string, outcome: CallOutcome, error: RpcError | undefined): void {

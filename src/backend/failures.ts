@@ -4,9 +4,10 @@
  */
 import { SECOND } from '../base/clock.js';
 import { lineOf, type RawJson } from '../mcp/message.js';
-import { errorAnswer, type RpcError } from '../mcp/protocol.js';
+import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
 import { type ChildEnd, describeEnd } from './child.js';
 import type { LaunchFault, UpstreamFault } from './launch.js';
+import type { CallOutcome } from './observer.js';
 
 const failure = (reason: string, message: string, code = -32603): RpcError => ({
   code,
@@ -56,9 +57,10 @@ export const upstreamFailed = ({ fault, message, retryAfterSeconds }: UpstreamFa
 /** Nobody is told: the child that has the token goes on. */
 export const noFresherToken = failure('unreachable', 'Forgejo has no fresher token at the moment.');
 
+const TIMED_OUT = 'timed-out';
 export const timedOut = (ms: number): RpcError =>
   failure(
-    'timed-out',
+    TIMED_OUT,
     `The MCP server did not answer within ${Math.round(ms / SECOND)} s; the call was cancelled.`,
   );
 
@@ -109,6 +111,12 @@ export const brokenBridge = failure('internal', 'Internal error');
 
 /** To a child that asks out of itself, which nobody can be asked any more. */
 export const noCallToAsk: RpcError = { code: -32603, message: 'No request is under way that this is about' };
+/** To a child that asks for more than one retry may answer. */
+export const tooMuchAsked: RpcError = {
+  code: -32603,
+  message: 'The client is not asked for so much at once',
+};
+
 /** Subscriptions of one user. */
 export const tooManyListeners = failureFor(
   60,
@@ -116,7 +124,32 @@ export const tooManyListeners = failureFor(
   'Too many subscriptions of this user are open.',
 );
 
+/** Of the subscriptions that share children. */
+export const tooManyResources = failureFor(
+  60,
+  'too-many-resources',
+  'Too many resources are watched already. Ask for fewer, or close a subscription that watches others.',
+);
+
 /** To a child whose question nobody hears, or nobody answered. */
 export const clientSilent: RpcError = { code: -32603, message: 'The client did not answer in time' };
 export const refuseChild = (id: RawJson): Buffer =>
   lineOf(errorAnswer(id, { code: -32601, message: 'The client did not declare this capability' }));
+
+/** Of clients that ask for what there is not, or ask wrongly. */
+const MISTAKES: ReadonlySet<number> = new Set(
+  [
+    ERRORS.invalid,
+    ERRORS.unknownMethod,
+    ERRORS.invalidParams,
+    ERRORS.headerMismatch,
+    ERRORS.missingCapability,
+    ERRORS.unsupportedVersion,
+  ].map(({ code }) => code),
+);
+
+/** How a request counts that we answer with an error of ours. */
+export function outcomeOf(error: RpcError): CallOutcome {
+  if (MISTAKES.has(error.code) || error === declined) return 'refused';
+  return error.data?.reason === TIMED_OUT ? 'timeout' : 'bridge_error';
+}

@@ -106,9 +106,11 @@ export class ModernBridge implements ModernWay {
     return leaving.go;
   }
 
-  /** Ends what nobody came back to. */
+  /** Ends what nobody came back to, and what waited too long. */
   tick(): void {
     this.#parked.tick();
+    const now = this.#options.now();
+    for (const clients of this.#clients.values()) for (const client of clients) client.tick(now);
   }
 
   #carry(asked: Asked, exchange: Exchange, client: ModernClient, lane: Lane): () => void {
@@ -136,7 +138,9 @@ export class ModernBridge implements ModernWay {
         const client = this.#clientOf(asked);
         const { session } = client.first;
         const watched = new Set([...client.listeners.resources, ...granting.resourceSubscriptions]);
-        const giveBack = watched.size > MAX_WATCHED ? undefined : this.#places.take(asked.caller.userId);
+        if (watched.size > MAX_WATCHED)
+          return void this.#refusals.refuse(asked, exchange, failures.tooManyResources);
+        const giveBack = this.#places.take(asked.caller.userId);
         if (giveBack === undefined)
           return void this.#refusals.refuse(asked, exchange, failures.tooManyListeners);
         const over = () => {
@@ -189,6 +193,7 @@ export class ModernBridge implements ModernWay {
     const name = nameOf(asked);
     const client: ModernClient = new ModernClient({
       sessions: this.#options.sessions,
+      now: this.#options.now,
       caller,
       server,
       envelope,

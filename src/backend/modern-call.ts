@@ -21,6 +21,7 @@ import {
   splice,
 } from '../mcp/message.js';
 import { ERRORS, errorAnswer, type RpcError } from '../mcp/protocol.js';
+import { refuse } from './answers.js';
 import type { Drain, Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { type Child, ModernExchange } from './modern-exchange.js';
@@ -112,7 +113,11 @@ export class ModernCall extends ModernExchange {
     };
     const answered = new Set(asks.filter(isGood));
     // What a client can do, it says each time.
-    const barred = new Set(asks.filter((ask) => refusalOf(request.envelope, ask.request) !== undefined));
+    const barred = new Map<Ask, RpcError>();
+    for (const ask of asks) {
+      const refusal = refusalOf(request.envelope, ask.request);
+      if (refusal !== undefined) barred.set(ask, refusal);
+    }
     const retry = { exchange, request, input };
     void this.#apply({ is: 'retried', round, answered, barred, until: this.#keeper.deadline() }, retry);
     return () => this.#leave(exchange);
@@ -197,11 +202,13 @@ export class ModernCall extends ModernExchange {
         }, GATHER_MS);
         return undefined;
       case 'refuse':
-        return this.#refuse(effect.request, failures.clientSilent);
+        return this.#refuse(effect.request, effect.error);
       case 'let go':
         return this.child.letGo(effect.request, this);
       case 'turn away':
-        return retry && refuse(retry.exchange, retry.request, fault('requestState was used already').fault);
+        if (retry === undefined) return undefined;
+        refuse(retry.request.message, retry.exchange, fault('requestState was used already').fault);
+        return undefined;
       case 'attach':
         if (retry === undefined) return undefined;
         this.request = retry.request;
@@ -283,8 +290,4 @@ function refusalOf({ capabilities }: Envelope, request: RequestMessage): RpcErro
   const need = needOf(request);
   if (need === undefined) return ERRORS.unknownMethod;
   return declares(capabilities, need) ? undefined : missingCapability(need);
-}
-
-function refuse(exchange: Exchange, { message }: ModernRequest, error: RpcError): Drain {
-  return exchange.end(errorAnswer(rawAt(message.bytes, message.id), error));
 }

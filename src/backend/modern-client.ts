@@ -4,6 +4,7 @@
  * questions: nothing says which request a question is about, so that there each request that may lead to one gets a
  * child to itself while it runs.
  */
+import type { Clock } from '../base/clock.js';
 import type { Caller } from '../base/ids.js';
 import type { Envelope } from '../mcp/envelope.js';
 import type { NotificationMessage, RequestMessage } from '../mcp/message.js';
@@ -18,6 +19,7 @@ import { ToolHeaders } from './tool-headers.js';
 
 export interface ModernClientOptions {
   readonly sessions: Sessions;
+  readonly now: Clock;
   readonly caller: Caller;
   readonly server: string;
   /** What its requests say of it. */
@@ -41,9 +43,10 @@ export interface ModernClientOptions {
 interface Waiting {
   readonly start: (lane: Lane) => void;
   readonly refuse: (error: RpcError) => void;
+  readonly until: number;
 }
 
-const MAX_WAITING = 100;
+export const MAX_WAITING = 100;
 
 export class ModernClient implements Client {
   readonly listeners = new Listeners();
@@ -89,7 +92,8 @@ export class ModernClient implements Client {
       refuse(failures.tooManyCalls);
       return undefined;
     }
-    const waiting = { start, refuse };
+    const { now, sessions } = this.#options;
+    const waiting = { start, refuse, until: now() + sessions.limits.requestMs };
     this.#waiting.add(waiting);
     this.released();
     if (!this.#waiting.has(waiting)) return undefined;
@@ -117,6 +121,11 @@ export class ModernClient implements Client {
   }
 
   released(): void {
+    if (this.#waiting.size === 0) return;
+    if (this.#options.sessions.isClosed) {
+      this.#turnAway(failures.stopping);
+      return;
+    }
     for (const waiting of this.#waiting) {
       const lane = this.#freeLane();
       if (lane === undefined) return;
@@ -133,19 +142,50 @@ export class ModernClient implements Client {
     for (const [number, known] of this.#lanes) if (known === lane) this.#lanes.delete(number);
     if (this.#lanes.size > 0) return;
     this.#isOver = true;
-    for (const { refuse } of this.#waiting) refuse(failures.sessionClosed);
-    this.#waiting.clear();
+    this.#turnAway(this.#options.sessions.isClosed ? failures.stopping : failures.sessionClosed);
     this.listeners.end();
     this.#options.closed();
   }
 
-  /** One without a request that a question may be about; made while another child may be started. */
+  /** Tells those that have waited too long. Others may have a child now: not only requests of ours make room. */
+  tick(now: number): void {
+    for (const waiting of this.#waiting) {
+      if (waiting.until > now) break;
+      this.#waiting.delete(waiting);
+      waiting.refuse(failures.timedOut(this.#options.sessions.limits.requestMs));
+    }
+    this.released();
+  }
+
+  #turnAway(error: RpcError): void {
+    for (const waiting of this.#waiting) {
+      this.#waiting.delete(waiting);
+      waiting.refuse(error);
+    }
+  }
+
+  /**
+   * One where nothing else may be asked about; made while another child may be started. After that, one of which all
+   * calls wait for their clients, so that nobody waits for people who may never come back.
+   */
   #freeLane(): Lane | undefined {
-    const free = [...this.#lanes.values()].find(({ asking }) => asking === 0);
-    if (free !== undefined) return free;
-    const isFull = this.#options.sessions.isFull(this.#options.caller);
-    if (this.#lanes.size > 0 && (isFull || this.#lanes.size >= this.#options.sessions.maxChildrenPerUser))
-      return undefined;
+    const { sessions, caller } = this.#options;
+    let awake = 0;
+    let asleep: Lane | undefined;
+    let parked: Lane | undefined;
+    for (const lane of this.#lanes.values()) {
+      // To wake it takes a place, as a new one does.
+      if (lane.session?.state === 'dormant') asleep ??= lane;
+      else {
+        awake += 1;
+        const { use } = lane;
+        if (use === 'none') return lane;
+        if (use === 'parked') parked ??= lane;
+      }
+    }
+    const hasRoom = awake === 0 || (awake < sessions.limits.maxChildrenPerUser && !sessions.isFull(caller));
+    if (!hasRoom) return parked;
+    if (asleep !== undefined) return asleep;
     let number = 0;
     while (this.#lanes.has(number)) number += 1;
     return this.#lane(number);

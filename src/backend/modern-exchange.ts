@@ -15,7 +15,7 @@ import {
 } from '../mcp/message.js';
 import { errorAnswer } from '../mcp/protocol.js';
 import type { Drain, Exchange } from './calls.js';
-import { clientSilent } from './failures.js';
+import { noCallToAsk } from './failures.js';
 import type { CallOutcome } from './observer.js';
 
 /** What a request needs to know of the child that works on it. */
@@ -69,9 +69,9 @@ export class ModernExchange implements Exchange {
     return side.ttlMs > 0 && bringsInput(this.request) ? { ...side, ttlMs: 0 } : side;
   }
 
-  /** Whether a question of the child may be about it: it is worked on, and its method may ask. */
+  /** Whether a question of the child may be about it: it is worked on, and its method may ask (`modern-call.ts`). */
   get mayAsk(): boolean {
-    return this.request.about.mayAsk === true && !this.waitsForClient && !this.#isOver;
+    return false;
   }
 
   /** Of what it asked for, its progress. */
@@ -85,9 +85,9 @@ export class ModernExchange implements Exchange {
     return isWanted ? this.exchange.send(message.bytes) : undefined;
   }
 
-  /** A question of the child that is about this request. */
+  /** A question of the child that is about this request: here, of a method that cannot ask. */
   ask({ bytes, id }: RequestMessage): Drain {
-    this.child.answer(errorAnswer(rawAt(bytes, id), clientSilent));
+    this.child.answer(errorAnswer(rawAt(bytes, id), noCallToAsk));
     return undefined;
   }
 

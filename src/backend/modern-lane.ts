@@ -64,9 +64,11 @@ export class Lane implements Ear, Child {
     return { serverInfo: this.#greeting?.serverInfo, ttlMs: this.#client.ttlMs };
   }
 
-  /** Requests that a question may be about. */
-  get asking(): number {
-    return this.#inFlight.values().filter(({ mayAsk }) => mayAsk).length;
+  /** By requests that a question may be about: the child works on one, or all that it has wait for their clients. */
+  get use(): 'none' | 'parked' | 'at work' {
+    const calls = this.#inFlight.values();
+    if (calls.some(({ mayAsk }) => mayAsk)) return 'at work';
+    return calls.some(({ waitsForClient }) => waitsForClient) ? 'parked' : 'none';
   }
 
   /** Gives a request to the child; what is returned is for a client that goes away. */

@@ -2,8 +2,18 @@
 import type { ChildEnd } from './child.js';
 import type { Session } from './session.js';
 
-/** `rpc_error`: the server's own; `bridge_error`: ours, when there was no answer of the server's to give. */
-export const CALL_OUTCOMES = ['answered', 'rpc_error', 'bridge_error', 'timeout', 'cancelled'] as const;
+/**
+ * `rpc_error`: the server's own; `bridge_error`: ours, when there was no answer of the server's to give; `refused`: ours,
+ * for what its client did.
+ */
+export const CALL_OUTCOMES = [
+  'answered',
+  'rpc_error',
+  'bridge_error',
+  'refused',
+  'timeout',
+  'cancelled',
+] as const;
 export type CallOutcome = (typeof CALL_OUTCOMES)[number];
 
 /**

@@ -5,6 +5,8 @@
  */
 import type { Ask } from '../mcp/input-required.js';
 import type { RequestMessage } from '../mcp/message.js';
+import type { RpcError } from '../mcp/protocol.js';
+import { noCallToAsk, tooMuchAsked } from './failures.js';
 
 export type Phase =
   /** A client waits for what comes of it; `asks` is what the child asked in this moment. */
@@ -33,9 +35,9 @@ export type RoundsEvent =
   | {
       readonly is: 'retried';
       readonly round: number;
-      /** What it has good answers to, and what it can no longer be asked. */
+      /** What it has good answers to, and what it can no longer be asked, with what its child hears instead. */
       readonly answered: ReadonlySet<Ask>;
-      readonly barred: ReadonlySet<Ask>;
+      readonly barred: ReadonlyMap<Ask, RpcError>;
       readonly until: number;
     }
   /** The child, or the bridge in its place, has answered the call; or it was cancelled without a word. */
@@ -49,7 +51,7 @@ export type RoundsEffect =
   /** See after what else is asked in this moment whether that was all. */
   | { readonly do: 'gather' }
   /** The child's question cannot be answered. */
-  | { readonly do: 'refuse'; readonly request: RequestMessage }
+  | { readonly do: 'refuse'; readonly request: RequestMessage; readonly error: RpcError }
   /** The call is over and its question is not answered: if it was one of this call. */
   | { readonly do: 'let go'; readonly request: RequestMessage }
   /** This retry is of no use. */
@@ -132,11 +134,10 @@ const over = (rounds: Rounds, effects: readonly RoundsEffect[]): Step => ({
 
 function asked(rounds: Rounds, request: RequestMessage): Step {
   const { phase } = rounds;
-  const isTooMuch =
-    'asks' in phase && phase.asks.length > 0 && bytesOf(phase.asks) + request.bytes.length > MAX_ASKED_BYTES;
-  if (!('asks' in phase) || phase.asks.length >= MAX_ASKS || isTooMuch) {
-    return { rounds, effects: [{ do: 'refuse', request }] };
-  }
+  if (!('asks' in phase)) return { rounds, effects: [{ do: 'refuse', request, error: noCallToAsk }] };
+  const isLarge = phase.asks.length > 0 && bytesOf(phase.asks) + request.bytes.length > MAX_ASKED_BYTES;
+  if (isLarge || phase.asks.length >= MAX_ASKS)
+    return { rounds, effects: [{ do: 'refuse', request, error: tooMuchAsked }] };
   const lastKey = rounds.lastKey + 1;
   const asks = [...phase.asks, { key: keyOf(request, lastKey), request }];
   // A client that was asked already hears of it when it comes back.
@@ -168,8 +169,9 @@ function retried(rounds: Rounds, event: Extract<RoundsEvent, { is: 'retried' }>)
   const effects: RoundsEffect[] = [{ do: 'attach' }];
   const rest: Ask[] = [];
   for (const ask of phase.asks) {
+    const error = barred.get(ask);
     if (answered.has(ask)) effects.push({ do: 'answer', ask });
-    else if (barred.has(ask)) effects.push({ do: 'refuse', request: ask.request });
+    else if (error !== undefined) effects.push({ do: 'refuse', request: ask.request, error });
     else rest.push(ask);
   }
   if (rest.length > 0) return park(rounds, rest, until, effects);

@@ -146,8 +146,8 @@ export class Sessions implements AsyncDisposable {
     this.#observer.called(server, outcome);
   }
 
-  get maxChildrenPerUser(): number {
-    return this.#options.limits.maxChildrenPerUser;
+  get limits(): SessionLimits {
+    return this.#options.limits;
   }
 
   /** Whether another child for this user would be refused at the moment. */

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { CALL_OUTCOMES, NO_OBSERVER } from '../../src/backend/observer.js';
 import { PARKED_MS } from '../../src/backend/parked-calls.js';
 import { MAX_ROUNDS } from '../../src/backend/rounds.js';
-import { type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
+import { access, type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
 import { eventsOf, nextEvent } from '../fixtures/client.js';
 import { type Asking, type ModernClient, modernClient } from '../fixtures/modern-client.js';
 import { until } from '../fixtures/until.js';
@@ -51,6 +51,9 @@ type Row = readonly [
 const ELICITING: Asking = { capabilities: { elicitation: { form: {}, url: {} } } };
 const ASK = { ask: 'a', method: 'elicitation/create', params: { message: 'a', requestedSchema: {} } };
 const script = (...steps: readonly object[]) => ({ name: 'script', arguments: { steps } });
+const WAITING = script(ASK, { wait: ['a'] });
+const PLACE = { mode: 'url', url: 'https://forge.example/x', elicitationId: 'v', message: 'Sign in' };
+const VISIT = script({ fail: { code: -32042, message: 'visit', data: { elicitations: [PLACE] } } });
 /** As soon as it goes on it says so; then it stays. */
 const HELD = script(ASK, { wait: ['a'] }, { progress: 1 }, { hold: 'gate' });
 const REPORTED: Asking = { ...ELICITING, meta: { progressToken: 1 } };
@@ -62,10 +65,10 @@ const complete = ({ client }: Stage, name: string, value: string) =>
   );
 const call = ({ client }: Stage, params: Readonly<Record<string, unknown>>) =>
   client.call('tools/call', params, ELICITING);
-const back = ({ result }: Awaited<ReturnType<ModernClient['call']>>) => ({
+const back = ({ result }: Awaited<ReturnType<ModernClient['call']>>, action = 'accept') => ({
   requestState: result.requestState,
   inputResponses: Object.fromEntries(
-    Object.keys(result.inputRequests ?? {}).map((key) => [key, { action: 'accept', content: {} }]),
+    Object.keys(result.inputRequests ?? {}).map((key) => [key, { action, content: {} }]),
   ),
 });
 /** Makes a request, waits, and goes away. */
@@ -260,14 +263,13 @@ const ROWS: readonly Row[] = [
       client.call('subscriptions/listen', {
         notifications: { resourceSubscriptions: ['x'.repeat(300_000)] },
       }),
-    ['bridge_error'],
+    ['refused'],
   ],
   [
     'a call that asks, and its retry',
     ASKING,
     async (stage) => {
-      const asking = script(ASK, { wait: ['a'] });
-      await call(stage, { ...asking, ...back(await call(stage, asking)) });
+      await call(stage, { ...WAITING, ...back(await call(stage, WAITING)) });
     },
     ['answered', 'answered'],
   ],
@@ -282,13 +284,43 @@ const ROWS: readonly Row[] = [
       await first.text();
       assert.equal((await call(stage, again)).error?.data?.reason, 'call-gone');
     },
-    ['answered', 'answered', 'answered', 'bridge_error', 'bridge_error'],
+    ['answered', 'answered', 'answered', 'refused', 'bridge_error'],
+  ],
+  [
+    'a retry with a state that has expired',
+    ASKING,
+    async (stage) => {
+      const asked = await call(stage, WAITING);
+      stage.pass(PARKED_MS + 1);
+      await call(stage, { ...WAITING, ...back(asked) });
+    },
+    ['answered', 'refused'],
+  ],
+  [
+    'a call whose child had to make room while its client was asked',
+    { ...ASKING, limits: { maxChildrenPerUser: 1 } },
+    async (stage) => {
+      const asked = await call(stage, WAITING);
+      await stage.client.call('tools/call', script());
+      assert.equal((await call(stage, { ...WAITING, ...back(asked) })).error?.data?.reason, 'place-needed');
+    },
+    ['answered', 'answered', 'bridge_error'],
+  ],
+  [
+    'a call whose client took longer than the token of its child lasts',
+    { ...ASKING, upstream: () => access(1_300_000) },
+    async (stage) => {
+      const asked = await call(stage, WAITING);
+      stage.pass(300_000);
+      assert.equal((await call(stage, { ...WAITING, ...back(asked) })).error?.data?.reason, 'token-ended');
+    },
+    ['answered', 'bridge_error'],
   ],
   [
     'a call that nobody comes back to',
     ASKING,
     async (stage) => {
-      await call(stage, script(ASK, { wait: ['a'] }));
+      await call(stage, WAITING);
       stage.pass(PARKED_MS + 1);
       await until('its end', () => stage.bridge.sessions.counts.calls === 0);
     },
@@ -329,15 +361,12 @@ const ROWS: readonly Row[] = [
     },
     ['answered', 'cancelled'],
   ],
+  ['a visit that the server requires', ASKING, (stage) => call(stage, VISIT), ['answered']],
   [
-    'a visit that the server requires',
+    'a visit that the user declines',
     ASKING,
-    (stage) => {
-      const visit = { mode: 'url', url: 'https://forge.example/x', elicitationId: 'v', message: 'Sign in' };
-      const data = { elicitations: [visit] };
-      return call(stage, script({ fail: { code: -32042, message: 'visit', data } }));
-    },
-    ['answered'],
+    async (stage) => call(stage, { ...VISIT, ...back(await call(stage, VISIT), 'decline') }),
+    ['answered', 'refused'],
   ],
   [
     'a call that asks without end',

@@ -1,8 +1,10 @@
 /** Modern clients on a legacy server: which child works for whom, that nobody notices its end, and who hears what. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { MAX_WAITING } from '../../src/backend/modern-client.js';
+import { NO_OBSERVER } from '../../src/backend/observer.js';
 import type { GrantId, UserId } from '../../src/base/ids.js';
-import { access, fixtureEntry, startBridge } from '../fixtures/bridge.js';
+import { access, type Bridge, fixtureEntry, startBridge } from '../fixtures/bridge.js';
 import { eventsOf, messagesOf, nextEvent } from '../fixtures/client.js';
 import {
   type Asking,
@@ -340,7 +342,7 @@ test('a child is not made to watch more resources than it can be told anew', asy
     it.post('subscriptions/listen', { notifications: { resourceSubscriptions: uris(kind) } });
   await nextEvent(eventsOf(await listen('a')));
   const [refused] = await messagesOf(await listen('b'));
-  assert.equal(refused?.error?.data?.reason, 'too-many-subscriptions');
+  assert.equal(refused?.error?.data?.reason, 'too-many-resources');
   const same = await nextEvent(eventsOf(await listen('a')));
   assert.equal(same.method, 'notifications/subscriptions/acknowledged');
 });
@@ -429,6 +431,122 @@ test('at a server that asks its clients, calls that may lead to it have a child 
   assert.deepEqual(order, ['cancelled', 'short', 'third', 'long']);
   assert.equal(own.sessions.counts.children, 2);
   assert.deepEqual([await pidOf(it), isAlive(second)], [first, true]);
+});
+
+const ROOTS = { roots: [{ uri: 'file:///x' }] };
+const ABLE: Asking = { capabilities: { roots: {} } };
+const PARKING = { name: 'ask', arguments: { method: 'roots/list' } };
+
+/** A call that waits for its client, the child that it is at, and what brings it to its end. */
+async function park(it: ModernClient) {
+  const pid = await pidOf(it);
+  const { result } = await it.call('tools/call', PARKING);
+  const [key = ''] = Object.keys(result.inputRequests);
+  const input = { inputResponses: { [key]: ROOTS }, requestState: result.requestState };
+  return { pid, resume: () => it.call('tools/call', { ...PARKING, ...input }) };
+}
+
+test('a call that waits for its client keeps its child to itself, also when it goes on', async () => {
+  await using own = await startBridge({ limits: { maxChildrenPerUser: 2 } });
+  await puzzle(modernClient(own.url));
+  const it = modernClient(own.url, 'ann.1', ABLE);
+  const first = await park(it);
+  const second = await park(it);
+  assert.notEqual(second.pid, first.pid);
+  for (const { resume } of [second, first])
+    assert.deepEqual((await resume()).result.heard.result, ROOTS, 'each hears its own answer');
+  assert.equal(await pidOf(it), first.pid);
+});
+
+/** What takes all places but that of the parked call; what it returns, ends with it. */
+const CROWDS: Readonly<
+  Record<string, (own: Bridge, it: ModernClient) => Promise<{ end: Promise<unknown> }>>
+> = {
+  'its user may have no other': () => Promise.resolve({ end: Promise.resolve() }),
+  'another client has the place of one that was idle': async (own, it) => {
+    const idle = await pidOf(it);
+    const end = modernClient(own.url, 'ann.2').tool('later', { ms: 500 });
+    await until('its end', () => !isAlive(idle));
+    return { end };
+  },
+};
+
+for (const [n, [when, crowd]] of Object.entries(CROWDS).entries()) {
+  test(`a call that waits for its client shares its child, and is not given up for it, when ${when}`, async () => {
+    await using own = await startBridge({ limits: { maxChildrenPerUser: n + 1 } });
+    await puzzle(modernClient(own.url));
+    const it = modernClient(own.url, 'ann.1', ABLE);
+    const parked = await park(it);
+    const { end } = await crowd(own, it);
+    assert.equal(await pidOf(it), parked.pid);
+    assert.deepEqual((await parked.resume()).result.heard.result, ROOTS);
+    await end;
+  });
+}
+
+/** Something that is under way, and looked after until it is over. */
+async function whenOver<T>(work: Promise<T>, what: string, meanwhile: () => void): Promise<T> {
+  let isOver: boolean = false;
+  const over = work.finally(() => {
+    isOver = true;
+  });
+  await until(what, () => {
+    meanwhile();
+    return isOver;
+  });
+  return over;
+}
+
+test('a call waits no longer for a child to itself than for an answer', async () => {
+  const clock = { now: 1_000_000 };
+  const outcomes: string[] = [];
+  const observer = { ...NO_OBSERVER, called: (_: string, outcome: string) => void outcomes.push(outcome) };
+  await using own = await startBridge({
+    now: () => clock.now,
+    observer,
+    limits: { maxChildrenPerUser: 1, requestMs: 60_000 },
+  });
+  const it = modernClient(own.url);
+  await puzzle(it);
+  const running = it.tool('never').catch(() => undefined);
+  await until('its call', () => own.sessions.counts.calls === 1);
+  const { error } = await whenOver(it.tool('whoami'), 'its end', () => {
+    // Whoever looks at the clock in between sees no time pass: the call that runs goes on.
+    clock.now += 60_000;
+    own.modern.tick();
+    clock.now -= 60_000;
+  });
+  assert.equal(error?.data?.reason, 'timed-out');
+  assert.equal(outcomes.at(-1), 'timeout');
+  assert.equal(own.sessions.counts.calls, 1);
+  await own[Symbol.asyncDispose]();
+  await running;
+});
+
+test('a call that waits gets a child when one that was not of its client makes room', async () => {
+  await using own = await startBridge({ limits: { maxChildrenPerUser: 2 } });
+  const it = modernClient(own.url);
+  await puzzle(it);
+  const running = it.tool('never').catch(() => undefined);
+  await until('its call', () => own.sessions.counts.calls === 1);
+  const other = modernClient(own.url, 'ann.2').tool('later', { ms: 300 });
+  await until('the other', () => own.sessions.counts.calls === 2);
+  const { result } = await whenOver(it.tool('whoami'), 'its child', () => own.modern.tick());
+  assert.equal(typeof result.pid, 'number');
+  await other;
+  await own[Symbol.asyncDispose]();
+  await running;
+});
+
+test('so many calls wait for a child to themselves, one more does not, and a broker that stops tells them', async () => {
+  await using own = await startBridge({ limits: { maxChildrenPerUser: 1 } });
+  const it = modernClient(own.url);
+  await puzzle(it);
+  const calls = Array.from({ length: 1 + MAX_WAITING + 1 }, () => it.tool('never'));
+  await Promise.race(calls);
+  await own.sessions[Symbol.asyncDispose]();
+  const reasons = (await Promise.all(calls)).map(({ error }) => error?.data?.reason);
+  assert.deepEqual(reasons.toSorted(), [...Array(1 + MAX_WAITING).fill('stopping'), 'too-many-calls']);
 });
 
 test('a client whose last session makes room for its next one is the same client', {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { queryObjects } from 'node:v8';
 import { ModernClient } from '../../src/backend/modern-client.js';
-import { NO_OBSERVER } from '../../src/backend/observer.js';
+import { type CallOutcome, NO_OBSERVER } from '../../src/backend/observer.js';
 import { access, type BridgeOptions, FIXTURES, fixtureEntry, startBridge } from '../fixtures/bridge.js';
 import { jsonOf } from '../fixtures/client.js';
 import { type Asking, modernClient } from '../fixtures/modern-client.js';
@@ -90,24 +90,45 @@ const modern = [
 ];
 const CALL = { name: 'echo', arguments: { region: 'eu' } };
 const WRONG: Asking = { headers: { 'Mcp-Param-Region': 'us' } };
-const REFUSED: readonly [string, BridgeOptions, string, Readonly<Record<string, unknown>>, Asking?][] = [
-  ['a server whose era is not to be had', { servers: auto, upstream: unreachable }, 'tools/list', {}],
-  ['an extension', {}, 'tasks/get', { taskId: 't' }],
-  ['a header of a legacy server', { env: { TOOLS } }, 'tools/call', CALL, WRONG],
-  ['a header of a modern server', { servers: modern }, 'tools/call', { ...CALL, name: 'meta' }, WRONG],
-  ['a state that is not ours', {}, 'prompts/get', { name: 'p', requestState: 'bad' }],
-  ['a filter that is none', {}, 'subscriptions/listen', { notifications: 1 }],
-  ['a greeting that fails', { traits: 'refuses' }, 'server/discover', {}],
+/** What is refused, and whose doing it is. */
+const REFUSED: readonly [
+  what: string,
+  outcome: CallOutcome,
+  options: BridgeOptions,
+  method: string,
+  params: Readonly<Record<string, unknown>>,
+  asking?: Asking,
+][] = [
+  [
+    'a server whose era is not to be had',
+    'bridge_error',
+    { servers: auto, upstream: unreachable },
+    'tools/list',
+    {},
+  ],
+  ['an extension', 'refused', {}, 'tasks/get', { taskId: 't' }],
+  ['a header of a legacy server', 'refused', { env: { TOOLS } }, 'tools/call', CALL, WRONG],
+  [
+    'a header of a modern server',
+    'refused',
+    { servers: modern },
+    'tools/call',
+    { ...CALL, name: 'meta' },
+    WRONG,
+  ],
+  ['a state that is not ours', 'refused', {}, 'prompts/get', { name: 'p', requestState: 'bad' }],
+  ['a filter that is none', 'refused', {}, 'subscriptions/listen', { notifications: 1 }],
+  ['a greeting that fails', 'bridge_error', { traits: 'refuses' }, 'server/discover', {}],
 ];
 
-for (const [what, options, method, params, asking] of REFUSED) {
-  test(`a refusal is counted, once: ${what}`, async () => {
+for (const [what, outcome, options, method, params, asking] of REFUSED) {
+  test(`a refusal is counted, once, as what it is: ${what}`, async () => {
     const outcomes: string[] = [];
     const observer = { ...NO_OBSERVER, called: (_: string, outcome: string) => void outcomes.push(outcome) };
     await using bridge = await startBridge({ ...options, observer });
     const { error } = await modernClient(bridge.url).call(method, params, asking);
     assert.notEqual(error, undefined);
-    assert.deepEqual(outcomes, ['bridge_error']);
+    assert.deepEqual(outcomes, [outcome]);
   });
 }
 

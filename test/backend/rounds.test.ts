@@ -1,6 +1,7 @@
 /** What becomes of a call that asks, as tables: no child, no client, no clock. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import * as failures from '../../src/backend/failures.js';
 import {
   asksOf,
   MAX_ASKED_BYTES,
@@ -14,9 +15,16 @@ import {
   turnOf,
 } from '../../src/backend/rounds.js';
 import { type RequestMessage, readMessage } from '../../src/mcp/message.js';
+import type { RpcError } from '../../src/mcp/protocol.js';
 
 const UNTIL = 7;
 const OUTCOME = Buffer.from('{}');
+const BARRED: RpcError = { code: -32021, message: 'no' };
+const WHY: ReadonlyMap<RpcError, string> = new Map([
+  [BARRED, 'barred'],
+  [failures.tooMuchAsked, 'too much'],
+  [failures.noCallToAsk, 'no call'],
+]);
 
 function question(name: string, text = ''): RequestMessage {
   const json = `{"jsonrpc":"2.0","id":"${name}","method":"elicitation/create","params":{"message":"${text}"}}`;
@@ -45,8 +53,11 @@ function eventOf(rounds: Rounds, words: string): RoundsEvent {
     case 'retries': {
       const [round, ...given] = names;
       const answered = new Set(given.filter((name) => !name.startsWith('!')).flatMap(named));
-      const barred = new Set(
-        given.filter((name) => name.startsWith('!')).flatMap((name) => named(name.slice(1))),
+      const barred = new Map(
+        given
+          .filter((name) => name.startsWith('!'))
+          .flatMap((name) => named(name.slice(1)))
+          .map((ask) => [ask, BARRED]),
       );
       return { is: 'retried', round: Number(round), answered, barred, until: UNTIL };
     }
@@ -70,8 +81,9 @@ function inWords(effect: RoundsEffect): string {
     case 'answer':
       return `answer ${idOf(effect.ask.request)}`;
     case 'refuse':
+      return `refuse ${idOf(effect.request)}: ${WHY.get(effect.error)}`;
     case 'let go':
-      return `${effect.do} ${idOf(effect.request)}`;
+      return `let go ${idOf(effect.request)}`;
     case 'end':
       return effect.outcome === undefined ? 'end without a word' : 'end';
     default:
@@ -112,7 +124,7 @@ const STORIES: Readonly<
     ['asks a', 'gather'],
     ['asks b', 'gather'],
     ['gathers', 'ask 1 a:1 b:2'],
-    ['retries 1 a !b', 'attach, answer a, refuse b', 'running child'],
+    ['retries 1 a !b', 'attach, answer a, refuse b: barred', 'running child'],
   ],
   'a round is used once': [
     ['asks a', 'gather'],
@@ -157,7 +169,7 @@ const STORIES: Readonly<
     ['asks a', 'gather'],
     ['gathers', 'ask 1 a:1'],
     ['answers', 'let go a', 'settled none'],
-    ['asks b', 'refuse b'],
+    ['asks b', 'refuse b: no call'],
     ['retries 1 a', 'attach, end', 'over none'],
     ['retries 1 a', 'turn away'],
   ],
@@ -213,14 +225,14 @@ const askFor = (rounds: Rounds, request: RequestMessage) => step(rounds, { is: '
 test('a client is asked for no more at once than it may answer', () => {
   let rounds = NO_ROUNDS;
   for (let i = 0; i < MAX_ASKS; i += 1) rounds = askFor(rounds, question(`${i}`)).rounds;
-  assert.deepEqual(askFor(rounds, question('more')).effects.map(inWords), ['refuse more']);
+  assert.deepEqual(askFor(rounds, question('more')).effects.map(inWords), ['refuse more: too much']);
 });
 
 test('several questions are together no larger than one may be', () => {
   const large = question('large', 'x'.repeat(MAX_ASKED_BYTES));
   const alone = askFor(NO_ROUNDS, large);
   assert.deepEqual(alone.effects.map(inWords), ['gather']);
-  assert.deepEqual(askFor(alone.rounds, question('more')).effects.map(inWords), ['refuse more']);
+  assert.deepEqual(askFor(alone.rounds, question('more')).effects.map(inWords), ['refuse more: too much']);
 });
 
 test('a call that asks without end is ended', () => {
