@@ -1,8 +1,9 @@
-/** What the documents promise about the tests is there. */
+/** What the documents promise about the tests is there, and what the log says is in the documents. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { describe, test } from 'node:test';
+import { AUDIT_KINDS } from '../src/oauth/audit.js';
 
 const root = resolve(import.meta.dirname, '../..');
 
@@ -45,5 +46,62 @@ describe('docs/conformance.md', () => {
     const empty = rows.filter((row) => (row.split(' | ')[2] ?? '').replace('|', '').trim().length < 10);
     assert.ok(rows.length > 120, String(rows.length));
     assert.deepEqual(empty, []);
+  });
+});
+
+/** `level event` of each line that the sources log by name; what has its level from elsewhere is any. */
+function loggedIn(folder: string): Set<string> {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) =>
+    file.endsWith('.ts'),
+  );
+  const calls = files.flatMap((file) => [
+    ...readFileSync(join(folder, file), 'utf8').matchAll(
+      /log(?:\.(debug|info|warn|error)|\[\w+\])\(\s*([^,)]*)/gi,
+    ),
+  ]);
+  const events = calls.flatMap(([, level = 'any', subject = '']) =>
+    [...subject.matchAll(/'([^']+)'/g)].map(([, event = '']) => `${level} ${event}`),
+  );
+  return new Set(events);
+}
+
+/** The same of a table whose rows are level, events, and what they mean. */
+function listedIn(text: string): string[] {
+  const rows = [...text.matchAll(/^\| (debug|info|warn|error) \| ([^|]+) \| [^|]{10,} \|$/gm)];
+  return rows.flatMap(([, level = '', events = '']) =>
+    [...events.matchAll(/`([^`]+)`/g)].map(([, event = '']) => `${level} ${event}`),
+  );
+}
+
+describe('the log', () => {
+  const listed = listedIn(readFileSync(resolve(root, 'docs/operations.md'), 'utf8'));
+  const logged = loggedIn(resolve(root, 'src'));
+  const nameOf = (event: string) => event.split(' ')[1] ?? '';
+
+  test('says nothing that docs/operations.md does not explain, at its level', () => {
+    const names = new Set(listed.map(nameOf));
+    const isListed = (event: string) =>
+      event.startsWith('any ') ? names.has(nameOf(event)) : listed.includes(event);
+    assert.ok(logged.size > 50, String(logged.size));
+    assert.deepEqual(
+      [...logged].filter((event) => !isListed(event)),
+      [],
+    );
+  });
+
+  test('says all that docs/operations.md explains', () => {
+    const isLogged = (event: string) => logged.has(event) || logged.has(`any ${nameOf(event)}`);
+    assert.deepEqual(
+      listed.filter((event) => !isLogged(event)),
+      [],
+    );
+  });
+
+  test('has the events of the audit trail, which docs/administration.md explains', () => {
+    const text = readFileSync(resolve(root, 'docs/administration.md'), 'utf8');
+    assert.deepEqual(
+      AUDIT_KINDS.filter((kind) => !text.includes(`| \`${kind}\` | `)),
+      [],
+    );
   });
 });

@@ -10,7 +10,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 /** Room of the house -> rooms it may import. `cli` sees `broker` and everything below it, `main` the command line alone. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   base: [],
-  mcp: ['base'],
+  mcp: [],
   oauth: ['base'],
   backend: ['base', 'mcp'],
   store: ['base', 'oauth', 'backend'],
@@ -28,7 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
   hono: ['http', 'demo'],
   '@hono/node-server': ['http', 'demo'],
-  '@modelcontextprotocol/sdk': ['mcp', 'demo'],
+  '@modelcontextprotocol/sdk': ['demo'],
   'drizzle-orm': ['store'],
   'better-sqlite3': ['store'],
   libsql: ['store'],

@@ -13,9 +13,10 @@ import { rawAt, readMessage, splice, valueAt } from '../../src/mcp/message.js';
 import { MODERN_METHODS } from '../../src/mcp/methods.js';
 import { initializeFor, toLegacyRequest } from '../../src/mcp/modern-to-legacy.js';
 import { checkParamHeaders, readToolHeaders } from '../../src/mcp/param-headers.js';
-import { entriesOf, isObjectAt, skipSpace, textAt } from '../../src/mcp/scan.js';
+import { isObjectAt } from '../../src/mcp/scan.js';
 import { readFilter, tagged } from '../../src/mcp/subscriptions.js';
 import { idText, numberText, objectWith, stringText, valueText } from '../fixtures/json-text.js';
+import { membersAt, without } from '../fixtures/members.js';
 import { readModern } from '../fixtures/modern.js';
 
 const PREFIX = 'io.modelcontextprotocol/';
@@ -45,17 +46,6 @@ const params = fc.oneof(
   objectWith({ requestState: stringText, arguments: valueText, _meta: metaText }),
 );
 const request = objectWith({ jsonrpc: version, id: idText, method: fc.constant('"tools/list"'), params });
-
-/** The members of the object there, in order, with their values in their bytes; other values are their bytes. */
-function membersAt(bytes: Buffer, path: readonly string[]): (readonly [name: string, raw: string])[] {
-  const at = valueAt(bytes, path) ?? { start: skipSpace(bytes, 0), end: bytes.length };
-  const entries = entriesOf(bytes, at.start, 1000);
-  assert.ok(typeof entries === 'object', `${path.join('.')}: ${String(entries)}`);
-  return entries.map(({ key, value }) => [textAt(bytes, key) ?? '', rawAt(bytes, value)] as const);
-}
-
-const without = (members: readonly (readonly [string, string])[], names: readonly string[]) =>
-  members.filter(([name]) => !names.includes(name));
 
 test('a request to a legacy server is the request, less the envelope and the input', () => {
   fc.assert(
