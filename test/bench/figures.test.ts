@@ -1,7 +1,7 @@
 /** The arithmetic of the benchmark; what it measures is nobody's test. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Figure, Figures, medianOf, type Report, tableOf, worseThan } from './figures.js';
+import { compare, type Figure, Figures, medianOf, type Report, tableOf } from './figures.js';
 
 const figure = (name: string, target: string, unit: Figure['unit'], median: number): Figure => ({
   name,
@@ -49,19 +49,25 @@ test('more than a fifth worse is told: less throughput, more time, more memory',
     figure('b', 'broker', 'µs', 150),
     figure('c', 'broker', 'KB', 121),
   );
-  assert.deepEqual(worseThan(before, now), [
+  assert.deepEqual(compare(before, now).worse, [
     'broker: a: 1000.00 -> 800.00 requests/s (25 % worse)',
     'broker: b: 100.00 -> 150.00 µs (50 % worse)',
     'broker: c: 100.00 -> 121.00 KB (21 % worse)',
   ]);
 });
 
-test('what is better, about the same, or new is not told', () => {
+test('what is better or about the same is not told', () => {
   const before = report(figure('a', 'broker', 'requests/s', 1000), figure('b', 'broker', 'µs', 100));
-  const now = report(
-    figure('a', 'broker', 'requests/s', 900),
-    figure('b', 'broker', 'µs', 50),
-    figure('c', 'broker', 'ms', 9),
-  );
-  assert.deepEqual(worseThan(before, now), []);
+  const now = report(figure('a', 'broker', 'requests/s', 900), figure('b', 'broker', 'µs', 50));
+  assert.deepEqual(compare(before, now), { worse: [], compared: 2, missing: [] });
+});
+
+test('what comes to nothing is worse, and what only one run measured is named', () => {
+  const before = report(figure('a', 'broker', 'requests/s', 1000), figure('b', 'broker', 'µs', 100));
+  const now = report(figure('a', 'broker', 'requests/s', 0), figure('c', 'broker', 'ms', 9));
+  assert.deepEqual(compare(before, now), {
+    worse: ['broker: a: 1000.00 -> 0.00 requests/s (worse beyond measure)'],
+    compared: 1,
+    missing: ['broker: b', 'broker: c'],
+  });
 });

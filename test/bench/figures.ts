@@ -68,17 +68,30 @@ function ratio(own: number | undefined, other: number | undefined): string {
   return own === undefined || other === undefined || other === 0 ? '' : (own / other).toFixed(2);
 }
 
-/** What is worse than before by more than a fifth, one line each. */
-export function worseThan(before: Report, now: Report): readonly string[] {
-  return now.figures.flatMap(({ name, target, unit, median }) => {
-    const old = before.figures.find((figure) => figure.name === name && figure.target === target);
-    if (old === undefined || old.median <= 0 || median <= 0) return [];
-    const isMoreBetter = unit === 'requests/s' || unit === 'MB/s';
-    const loss = isMoreBetter ? old.median / median - 1 : median / old.median - 1;
-    if (loss <= WORSE_FROM) return [];
-    const percent = Math.round(loss * 100);
-    return [
-      `${target}: ${name}: ${old.median.toFixed(2)} -> ${median.toFixed(2)} ${unit} (${percent} % worse)`,
-    ];
-  });
+export interface Comparison {
+  /** What is worse than before by more than a fifth, one line each. */
+  readonly worse: readonly string[];
+  readonly compared: number;
+  /** What one of the runs measured and the other did not. */
+  readonly missing: readonly string[];
+}
+
+export function compare(before: Report, now: Report): Comparison {
+  const nameOf = ({ name, target }: Figure) => `${target}: ${name}`;
+  const old = new Map(before.figures.map((figure) => [nameOf(figure), figure]));
+  const both = now.figures.filter((figure) => old.has(nameOf(figure)));
+  const names = new Set(both.map(nameOf));
+  return {
+    worse: both.flatMap((figure) => {
+      const was = old.get(nameOf(figure))?.median ?? 0;
+      const { unit, median } = figure;
+      const isMoreBetter = unit === 'requests/s' || unit === 'MB/s';
+      const loss = isMoreBetter ? was / median - 1 : median / was - 1;
+      if (!(loss > WORSE_FROM)) return [];
+      const percent = Number.isFinite(loss) ? `${Math.round(loss * 100)} % worse` : 'worse beyond measure';
+      return [`${nameOf(figure)}: ${was.toFixed(2)} -> ${median.toFixed(2)} ${unit} (${percent})`];
+    }),
+    compared: both.length,
+    missing: [...before.figures, ...now.figures].map(nameOf).filter((name) => !names.has(name)),
+  };
 }

@@ -23,6 +23,7 @@ import {
 } from './targets.js';
 
 export interface Plan {
+  readonly relays: readonly RelayPlan[];
   readonly child: EchoChild;
   readonly loader: Loader;
   readonly rounds: number;
@@ -43,12 +44,28 @@ export type Facts = Readonly<Record<string, string | number>>;
 
 /** `small` is an answer of some 80 bytes. */
 const SIZES = { small: 0, '64 KiB': 64 * 1024, '4 MiB': 4 * 1024 * 1024 } as const;
-const RELAYS: readonly { size: keyof typeof SIZES; sessions: number; connections: readonly number[] }[] = [
-  { size: 'small', sessions: 1, connections: [1, 8, 32, 128] },
-  { size: 'small', sessions: 50, connections: [8, 32, 128] },
-  { size: '64 KiB', sessions: 1, connections: [1, 8, 32, 128] },
-  { size: '4 MiB', sessions: 1, connections: [1, 8] },
-];
+interface RelayPlan {
+  readonly size: keyof typeof SIZES;
+  /** In the modern era, which has none: grants. */
+  readonly sessions: 1 | 50;
+  readonly connections: readonly number[];
+}
+export const RELAYS: Readonly<Record<'quick' | 'full', readonly RelayPlan[]>> = {
+  quick: [
+    { size: 'small', sessions: 1, connections: [1, 8, 32, 128] },
+    { size: 'small', sessions: 50, connections: [8, 32] },
+    { size: '64 KiB', sessions: 1, connections: [1, 8, 32] },
+    { size: '4 MiB', sessions: 1, connections: [1, 8] },
+  ],
+  full: [
+    { size: 'small', sessions: 1, connections: [1, 8, 32, 128] },
+    { size: 'small', sessions: 50, connections: [1, 8, 32, 128] },
+    { size: '64 KiB', sessions: 1, connections: [1, 8, 32, 128] },
+    { size: '64 KiB', sessions: 50, connections: [8, 32] },
+    { size: '4 MiB', sessions: 1, connections: [1, 8, 32] },
+  ],
+};
+const ONE_BY_ONE = 'small, 1 connections';
 const COLD_STARTS = 10;
 const KNOWN_STARTS = 200;
 /** Sessions in the database: first those that are counted, from here on those that are woken. */
@@ -68,19 +85,23 @@ export async function measureLimits(plan: Plan, figures: Figures): Promise<Facts
     }
   }
   for (const inFlight of [1, 8, 32]) {
-    const file = join(import.meta.dirname, 'direct.js');
-    const args = [file, `${inFlight}`, `${plan.measureMs}`, ...plan.child.words];
-    const { stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' });
-    const { perSecond, p50Us } = JSON.parse(stdout) as { perSecond: number; p50Us: number };
+    const { perSecond, p50Us } = askDirectly(plan, inFlight);
     figures.add(`stdio, ${inFlight} in flight: throughput`, 'child', 'requests/s', perSecond);
     figures.add(`stdio, ${inFlight} in flight: p50`, 'child', 'µs', p50Us);
   }
   return {};
 }
 
+function askDirectly({ child, measureMs }: Plan, inFlight: number) {
+  const file = join(import.meta.dirname, 'direct.js');
+  const args = [file, `${inFlight}`, `${measureMs}`, ...child.words];
+  const { stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  return JSON.parse(stdout) as { readonly perSecond: number; readonly p50Us: number };
+}
+
 /** All targets are up, and take turns in each round and row. */
 export async function measureRelays(plan: Plan, figures: Figures): Promise<Facts> {
-  await using broker = await startBroker({ child: plan.child, rows: 10, sessions: 0 });
+  await using broker = await startBroker({ child: plan.child, rows: 60, sessions: 0 });
   await using relay = await startRelay(plan.child);
   await using supergateway = await startPeer('supergateway', plan.child);
   await using mcpProxy = await startPeer('mcp-proxy', plan.child);
@@ -90,7 +111,7 @@ export async function measureRelays(plan: Plan, figures: Figures): Promise<Facts
   const heads = new Map<Target, readonly string[]>();
   const requestsTo = (target: Target, sessions: number, bytes: number) =>
     target === modern
-      ? modernCallOf(modern, bytes)
+      ? modernCallOf(modern, bytes, sessions)
       : callOf((heads.get(target) ?? []).slice(0, sessions), bytes);
   for (const target of targets) {
     if (target === modern) continue;
@@ -105,11 +126,10 @@ export async function measureRelays(plan: Plan, figures: Figures): Promise<Facts
   }
   for (let round = 0; round < plan.rounds; round += 1) {
     plan.note(`relaying, round ${round + 1} of ${plan.rounds}`);
-    for (const { size, sessions, connections: counts } of RELAYS) {
+    const direct = askDirectly(plan, 1);
+    for (const { size, sessions, connections: counts } of plan.relays) {
       for (const connections of counts) {
         for (const target of targets) {
-          // There are no sessions in that era.
-          if (target === modern && sessions > 1) continue;
           const requests = requestsTo(target, sessions, SIZES[size]);
           const spent = processorMs(target.pid);
           const result = await ask(plan, { port: target.port, connections, requests });
@@ -119,6 +139,8 @@ export async function measureRelays(plan: Plan, figures: Figures): Promise<Facts
           figures.add(`${name}: throughput`, target.name, 'requests/s', perSecond(result));
           figures.add(`${name}: p50`, target.name, 'µs', result.p50Us);
           figures.add(`${name}: p99`, target.name, 'µs', result.p99Us);
+          if (name === ONE_BY_ONE)
+            figures.add(`${name}: p50, less the child's own`, target.name, 'µs', result.p50Us - direct.p50Us);
           if (spent !== undefined)
             figures.add(`${name}: processor`, target.name, 'µs', (spentMs * 1000) / result.allAnswers);
         }
@@ -149,6 +171,15 @@ export async function measureSessions(plan: Plan, figures: Figures): Promise<Fac
   for (let user = 50; user < 100; user += 1) await openSession(as(broker, user), 'known');
   const initialized = await ask(plan, inTurn(broker, known));
   figures.add('initialize, known handshake', 'broker', 'ms', initialized.p50Us / 1000);
+
+  const coldCalls: string[] = [];
+  for (let i = 0; i < COLD_STARTS; i += 1) {
+    const session = await openSession(as(broker, 60 + i), 'known');
+    const { beforeId, afterId } = callOf([], 0);
+    coldCalls.push(requestOf(headOf(as(broker, 60 + i), session), `${beforeId}${i}${afterId}`));
+  }
+  const first = await ask(plan, inTurn(broker, coldCalls));
+  figures.add('first answer of a new session, cold child', 'broker', 'ms', first.p50Us / 1000);
 
   const wake = (from: number, count: number) =>
     Array.from({ length: count }, (_, i) => {

@@ -5,9 +5,16 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import { type Figure, Figures, type Report, tableOf, worseThan } from './figures.js';
+import { compare as comparison, type Figure, Figures, type Report, tableOf } from './figures.js';
 import { goalsTable } from './goals.js';
-import { measureGrowth, measureLimits, measureRelays, measureSessions, type Plan } from './measures.js';
+import {
+  measureGrowth,
+  measureLimits,
+  measureRelays,
+  measureSessions,
+  type Plan,
+  RELAYS,
+} from './measures.js';
 import { installPeers, type Loader, makeChild, OutOfTime, startLoader } from './programs.js';
 import { TARGETS } from './targets.js';
 
@@ -44,7 +51,10 @@ const PARTS: Readonly<Record<string, Part>> = {
 };
 
 if (values.help) print(USAGE);
-else await bench();
+else if (values.only !== undefined && !(values.only in PARTS)) {
+  process.stderr.write(USAGE);
+  process.exitCode = 2;
+} else await bench();
 
 async function bench(): Promise<void> {
   const { quick, json, compare, only } = values;
@@ -87,14 +97,16 @@ async function bench(): Promise<void> {
   const report: Report = { machine, figures };
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(report, undefined, 1)}\n`);
   if (before !== undefined) {
-    const worse = worseThan(before, report);
-    print(`\nMore than 20 % worse than before: ${worse.length === 0 ? 'nothing' : ''}\n${worse.join('\n')}`);
+    const { worse, compared, missing } = comparison(before, report);
+    print(`\nMore than 20 % worse than before, of ${compared} figures: ${worse.join('\n') || 'nothing'}`);
+    if (missing.length > 0) print(`Measured in one of the runs only: ${missing.join('; ')}`);
   }
   clearTimeout(deadline);
 }
 
 function planOf(quick: boolean, loader: Loader): Plan {
   return {
+    relays: quick ? RELAYS.quick : RELAYS.full,
     child: makeChild(),
     loader,
     rounds: quick ? 2 : 3,

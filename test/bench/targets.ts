@@ -183,16 +183,23 @@ export function callOf(heads: readonly string[], bytes: number): RepeatedRequest
   };
 }
 
-/** The same call as a client of 2026-07-28 makes it: without a session, with all it is in each request. */
-export function modernCallOf(target: Target, bytes: number): RepeatedRequest {
+/**
+ * The same call as a client of 2026-07-28 makes it: without a session, with all it is in each request. From so many
+ * grants, each of which has a child of its own.
+ */
+export function modernCallOf(target: Target, bytes: number, grants = 1): RepeatedRequest {
   const name = 'io.modelcontextprotocol';
   const meta = {
     [`${name}/protocolVersion`]: MODERN_VERSION,
     [`${name}/clientInfo`]: { name: 'bench', version: '1' },
     [`${name}/clientCapabilities`]: {},
   };
-  const head = `${headOf(target)}MCP-Protocol-Version: ${MODERN_VERSION}\r\nMcp-Method: tools/call\r\nMcp-Name: echo\r\n`;
-  const call = callOf([head], bytes);
+  const about = `MCP-Protocol-Version: ${MODERN_VERSION}\r\nMcp-Method: tools/call\r\nMcp-Name: echo\r\n`;
+  const heads = Array.from(
+    { length: grants },
+    (_, i) => `${headOf({ ...target, headers: bearer(i) })}${about}`,
+  );
+  const call = callOf(heads, bytes);
   return {
     ...call,
     afterId: call.afterId.replace('"arguments"', `"_meta":${JSON.stringify(meta)},"arguments"`),
