@@ -1,6 +1,7 @@
 /** What `initialize` settled, kept so that it can be said again to the next child. */
 import { createHash } from 'node:crypto';
 import { type Clock, MINUTE } from '../base/clock.js';
+import { ExpiringMap } from '../base/expiring-map.js';
 import type { UserId } from '../base/ids.js';
 import { type RequestMessage, readMessage, splice, valueAt } from '../mcp/message.js';
 import { isObject, parseObject } from '../mcp/raw-json.js';
@@ -66,38 +67,30 @@ type Words = Pick<RequestMessage, 'bytes'>;
  * process. By user: a server may greet each by name.
  */
 export class KnownAnswers {
-  readonly #answers = new Map<string, { readonly answer: Buffer; readonly until: number }>();
-  readonly #now: Clock;
+  readonly #answers: ExpiringMap<string, Buffer>;
 
   constructor(now: Clock) {
-    this.#now = now;
+    this.#answers = new ExpiringMap({ now, ...KNOWN });
   }
 
   find(userId: UserId, server: string, initialize: Words): Buffer | undefined {
-    const known = this.#answers.get(keyOf(userId, server, initialize));
-    return known !== undefined && known.until > this.#now() ? known.answer : undefined;
+    return this.#answers.get(keyOf(userId, server, initialize));
   }
 
   forget(userId: UserId, server: string, initialize: Words): void {
     this.#answers.delete(keyOf(userId, server, initialize));
   }
 
+  /** A copy: the answer may be a small part of much more that was read. */
   remember(userId: UserId, server: string, initialize: Words, answer: Buffer): void {
-    if (answer.length > MAX_ANSWER_BYTES) return;
-    const key = keyOf(userId, server, initialize);
-    this.#answers.delete(key);
-    this.#answers.set(key, { answer: Buffer.from(answer), until: this.#now() + KNOWN_FOR_MS });
-    for (const [oldest] of this.#answers) {
-      if (this.#answers.size <= MAX_ANSWERS) break;
-      this.#answers.delete(oldest);
-    }
+    if (answer.length > MAX_KNOWN_BYTES) return;
+    this.#answers.set(keyOf(userId, server, initialize), Buffer.from(answer));
   }
 }
 
 /** An upgraded server is noticed at the next start of one of its children, and this late at the latest. */
-const KNOWN_FOR_MS = 60 * MINUTE;
-const MAX_ANSWERS = 1000;
-const MAX_ANSWER_BYTES = 64 * 1024;
+export const KNOWN = { ttlMs: 60 * MINUTE, capacity: 1000 };
+export const MAX_KNOWN_BYTES = 64 * 1024;
 
 function keyOf(userId: UserId, server: string, { bytes }: Words): string {
   return `${userId} ${server} ${createHash('sha256').update(bytes).digest('base64')}`;

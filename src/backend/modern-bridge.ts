@@ -3,7 +3,7 @@
  * other demands. Its children are initialized by the broker, with what the requests say of their client. To whom a child
  * speaks, `modern-lane.ts` knows; when a request may go to one, `modern-client.ts`.
  */
-import { MINUTE, SECOND } from '../base/clock.js';
+import { SECOND } from '../base/clock.js';
 import { ExpiringMap } from '../base/expiring-map.js';
 import { type GrantId, sha256 } from '../base/ids.js';
 import { after, type Maybe } from '../base/maybe.js';
@@ -15,6 +15,7 @@ import { BROKER_INFO, ERRORS, type RpcError, rawAnswer } from '../mcp/protocol.j
 import { granted, readFilter } from '../mcp/subscriptions.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
+import { KNOWN, MAX_KNOWN_BYTES } from './handshake.js';
 import { Leaving } from './leaving.js';
 import type { ListeningPlaces } from './listening-places.js';
 import type { Asked, ModernOptions, ModernWay } from './modern.js';
@@ -25,10 +26,6 @@ import { ParkedCalls } from './parked-calls.js';
 import type { Refusals } from './refusals.js';
 
 const BROKER = { id: '"fjmcp-broker"', clientInfo: BROKER_INFO };
-/** An upgraded server is noticed at the next start of one of its children, and this late at the latest. */
-const KNOWN_FOR_MS = 60 * MINUTE;
-const MAX_KNOWN = 1000;
-const MAX_KNOWN_BYTES = 64 * 1024;
 /** Resources, of all subscriptions that share children: each new child is told them. */
 const MAX_WATCHED = 1000;
 
@@ -52,7 +49,7 @@ export class ModernBridge implements ModernWay {
       ...options,
       maxBytesPerUser: 4 * options.maxMessageBytes,
     });
-    this.#greetings = new ExpiringMap({ now: options.now, ttlMs: KNOWN_FOR_MS, capacity: MAX_KNOWN });
+    this.#greetings = new ExpiringMap({ now: options.now, ...KNOWN });
   }
 
   request(asked: Asked, exchange: Exchange): () => void {

@@ -46,11 +46,6 @@ export class ParkedCalls {
     this.#options = options;
   }
 
-  /** For whoever counts. */
-  get size(): number {
-    return [...this.#kept.values()].reduce((sum, { size }) => sum + size, 0);
-  }
-
   /** A new call. What is returned is for a client that goes away. */
   begin(place: Place, exchange: Exchange, lane: CallLane): () => void {
     const { sealer, now, random } = this.#options;

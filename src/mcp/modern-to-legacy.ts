@@ -10,23 +10,18 @@ import { NEWEST_LEGACY_VERSION } from './protocol.js';
 import { objectIn, objectOf } from './raw-json.js';
 
 /**
- * The parameters of the `initialize` that stands for such a client. Clients with the same ones may share a child: they
- * are all that a legacy server ever learns of its client.
+ * The `initialize` that stands for such a client. Clients with the same one may share a child: it is all that a legacy
+ * server ever learns of its client.
  */
-export function initializeParams(envelope: Envelope, broker: { readonly clientInfo: RawJson }): RawJson {
-  const { clientInfo, capabilities } = envelope;
-  return objectOf([
+export function initializeFor(
+  { clientInfo, capabilities }: Envelope,
+  broker: { readonly id: RawJson; readonly clientInfo: RawJson },
+): Buffer {
+  const params = objectOf([
     ['protocolVersion', `"${NEWEST_LEGACY_VERSION}"`],
     ['capabilities', neutralClient(capabilities)],
     ['clientInfo', clientInfo !== undefined && isNamed(clientInfo) ? clientInfo : broker.clientInfo],
   ]);
-}
-
-export function initializeFor(
-  envelope: Envelope,
-  broker: { readonly id: RawJson; readonly clientInfo: RawJson },
-): Buffer {
-  const params = initializeParams(envelope, broker);
   return Buffer.from(
     `{"jsonrpc":"2.0","id":${broker.id},"method":"initialize","params":${params}}`,
     'latin1',

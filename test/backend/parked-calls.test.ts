@@ -4,10 +4,11 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { MAX_PARKED_PER_USER, PARKED_MS } from '../../src/backend/parked-calls.js';
-import { type AskedClient, askedClient, type Result } from '../fixtures/asked-client.js';
+import { ALL, type AskedClient, askedClient, type Result } from '../fixtures/asked-client.js';
 import type { Step } from '../fixtures/asking-server.js';
 import { access, type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
 import { eventsOf, nextEvent } from '../fixtures/client.js';
+import { type Asking, modernBody, modernHeaders } from '../fixtures/modern-client.js';
 import { until } from '../fixtures/until.js';
 
 const entry = {
@@ -568,14 +569,28 @@ test('a ping of the child is answered by the bridge', async () => {
   assert.deepEqual(heard, { p: {} });
 });
 
-test('a number as large as any, and what nobody knows, pass both ways untouched', async () => {
+test('a number as large as any, and what nobody knows, pass both ways byte for byte', async () => {
   await using bridge = await start();
-  const client = askedClient(bridge.url);
-  const call = script(elicit('a'), wait('a'));
-  const asked = await client.result('tools/call', call);
-  const response = await client.post('tools/call', {
-    ...call,
-    ...back(asked, { 'elicitation-1': { action: 'accept', content: { big: 'NUMBER', unknown: [null] } } }),
+  const odd = '{"big":12345678901234567890,"one":1.0,"hundred":1e2,"ä":"\\u00e4","unknown":[null]}';
+  const question = `{"message":"a","requestedSchema":{"type":"object","properties":{}},"odd":${odd}}`;
+  const call = script({ ask: 'a', method: 'elicitation/create', params: question }, wait('a'), {
+    result: `{"content":[],"odd":${odd}}`,
   });
-  assert.match(await response.text(), /"big":"NUMBER","unknown":\[null\]/);
+  const asking: Asking = { capabilities: ALL };
+  const post = async (params: object) => {
+    const response = await fetch(bridge.url, {
+      method: 'POST',
+      headers: { Authorization: 'Bearer ann.1', ...modernHeaders('tools/call', call) },
+      body: modernBody('tools/call', params, asking).replace('"ODD"', odd),
+    });
+    return response.text();
+  };
+  const asked = await post(call);
+  assert.ok(asked.includes(`{"elicitation-1":{"method":"elicitation/create","params":${question}}}`), asked);
+  const accepted = { 'elicitation-1': { action: 'accept', content: 'ODD' } };
+  const done = await post({ ...call, ...back(JSON.parse(asked).result, accepted) });
+  assert.ok(done.includes(`"content":[],"odd":${odd}}`), done);
+  const { received: lines = [] } = await complete(askedClient(bridge.url), 'received', '');
+  const [answer = ''] = lines.filter((line) => line.includes('"ask-1"'));
+  assert.ok(answer.trimEnd().endsWith(`"result":{"action":"accept","content":${odd}}}`), answer);
 });

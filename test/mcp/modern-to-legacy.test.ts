@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { splice } from '../../src/mcp/message.js';
-import { initializeFor, initializeParams, toLegacyRequest } from '../../src/mcp/modern-to-legacy.js';
+import { initializeFor, toLegacyRequest } from '../../src/mcp/modern-to-legacy.js';
 import { modernRequest, readModern } from '../fixtures/modern.js';
 
 const ENVELOPE =
@@ -110,13 +110,13 @@ for (const [what, clientInfo] of [
   });
 }
 
-test('clients that a legacy server cannot tell apart have the same parameters', () => {
+test('clients that a legacy server cannot tell apart are introduced in the same words', () => {
   const of = (capabilities: object) =>
-    initializeParams(
+    initializeFor(
       modernRequest('tools/list', { _meta: { 'io.modelcontextprotocol/clientCapabilities': capabilities } })
         .envelope,
       BROKER,
-    );
+    ).toString();
   assert.equal(of({ roots: { listChanged: true } }), of({ roots: {} }));
   assert.notEqual(of({ sampling: {} }), of({}));
 });
