@@ -17,6 +17,8 @@ export interface SlotLimits {
 
 export class Slots {
   readonly #slots = new Set<Slot>();
+  /** Those to whom a child that leaves makes room. */
+  readonly #coming = new Set<Session>();
   readonly #limits: SlotLimits;
   readonly #onCrowded: () => void;
 
@@ -44,16 +46,22 @@ export class Slots {
       if ((attempt === 1 || leaving(crowd).length === 0) && makeRoom(crowd)) this.#onCrowded();
       const ends = leaving(crowd);
       if (ends.length === 0) return undefined;
+      this.#coming.add(session);
       await Promise.race(ends);
+      this.#coming.delete(session);
     }
   }
 
   /** Whether a child of this user would be refused at the moment. */
   isFull(userId: UserId): boolean {
     const { maxChildren, maxChildrenPerUser } = this.#limits;
-    const own = this.all.filter(({ session }) => session.caller.userId === userId);
-    const crowd = own.length >= maxChildrenPerUser ? own : this.#slots.size >= maxChildren ? this.all : [];
-    return crowd.length > 0 && idlest(crowd) === undefined && leaving(crowd).length === 0;
+    const isOwn = ({ caller }: Session) => caller.userId === userId;
+    const own = this.all.filter(({ session }) => isOwn(session));
+    const isOwnCrowd = own.length >= maxChildrenPerUser;
+    const crowd = isOwnCrowd ? own : this.all;
+    if (!isOwnCrowd && crowd.length < maxChildren) return false;
+    const coming = [...this.#coming].filter((session) => !isOwnCrowd || isOwn(session));
+    return idlest(crowd) === undefined && leaving(crowd).length <= coming.length;
   }
 
   free(slot: Slot): void {

@@ -484,6 +484,23 @@ for (const [n, [when, crowd]] of Object.entries(CROWDS).entries()) {
   });
 }
 
+test('a call that waits for its client is not given up when of two others at once one finds a place', async () => {
+  await using own = await startBridge({ traits: 'deaf', limits: { maxChildrenPerUser: 3 } });
+  await puzzle(modernClient(own.url));
+  const it = modernClient(own.url, 'ann.1', ABLE);
+  const parked = await park(it);
+  const busy = modernClient(own.url, 'ann.2')
+    .tool('never')
+    .catch(() => undefined);
+  await until('its call', () => own.sessions.counts.calls === 2);
+  // The one that is idle takes its time to make room.
+  const pids = await Promise.all([pidOf(it), pidOf(it)]);
+  assert.deepEqual(pids.map((pid) => pid === parked.pid).toSorted(), [false, true]);
+  assert.deepEqual((await parked.resume()).result.heard.result, ROOTS);
+  await own[Symbol.asyncDispose]();
+  await busy;
+});
+
 /** Something that is under way, and looked after until it is over. */
 async function whenOver<T>(work: Promise<T>, what: string, meanwhile: () => void): Promise<T> {
   let isOver: boolean = false;
