@@ -132,7 +132,9 @@ export async function measureRelays(plan: Plan, figures: Figures): Promise<Facts
         for (const target of targets) {
           const requests = requestsTo(target, sessions, SIZES[size]);
           const spent = processorMs(target.pid);
-          const result = await ask(plan, { port: target.port, connections, requests });
+          // With large answers V8 collects time and again until its limits have grown.
+          const warmUpMs = SIZES[size] === 0 ? plan.warmUpMs : 4 * plan.warmUpMs;
+          const result = await ask(plan, { port: target.port, connections, requests, warmUpMs });
           const spentMs = (processorMs(target.pid) ?? 0) - (spent ?? 0);
           const of = sessions === 1 ? '' : `, ${sessions} sessions`;
           const name = `${size}${of}, ${connections} connections`;
