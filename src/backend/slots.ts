@@ -47,8 +47,11 @@ export class Slots {
       const ends = leaving(crowd);
       if (ends.length === 0) return undefined;
       this.#coming.add(session);
-      await Promise.race(ends);
-      this.#coming.delete(session);
+      try {
+        await Promise.race(ends);
+      } finally {
+        this.#coming.delete(session);
+      }
     }
   }
 

@@ -9,6 +9,7 @@ import { accessToken, codeForm, refreshForm, SESSIONS_PER_USER } from './seed.js
 import {
   as,
   type BrokerTarget,
+  beginSession,
   callOf,
   headOf,
   initializeBody,
@@ -176,7 +177,7 @@ export async function measureSessions(plan: Plan, figures: Figures): Promise<Fac
 
   const coldCalls: string[] = [];
   for (let i = 0; i < COLD_STARTS; i += 1) {
-    const session = await openSession(as(broker, 60 + i), 'known');
+    const session = await beginSession(as(broker, 60 + i), 'known');
     const { beforeId, afterId } = callOf([], 0);
     coldCalls.push(requestOf(headOf(as(broker, 60 + i), session), `${beforeId}${i}${afterId}`));
   }

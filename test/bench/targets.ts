@@ -211,22 +211,30 @@ export const requestOf = (head: string, body: string): string =>
   `${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
 
 /** Opens a session as a client does, and returns its id. */
-export async function openSession(target: Target, clientName = 'bench'): Promise<string> {
-  const post = async (body: string, session?: string) => {
-    const [, ...lines] = headOf(target, session).trimEnd().split('\r\n');
-    const headers = lines.map((line) => line.split(/: (.*)/s, 2) as [string, string]);
-    const url = `http://127.0.0.1:${target.port}/mcp`;
-    const fields = headers.filter(([name]) => name !== 'Host');
-    const response = await fetch(url, { method: 'POST', headers: fields, body });
-    const text = await response.text();
-    if (!response.ok) throw new Error(`${target.name} answered ${response.status}: ${text}`);
-    return response;
-  };
+/** A session that was begun: of the broker, with a known handshake, one without a child. */
+export async function beginSession(target: Target, clientName: string): Promise<string> {
   const { beforeId, afterId } = initializeBody(clientName);
-  const session = (await post(`${beforeId}1${afterId}`)).headers.get('mcp-session-id');
+  const session = (await post(target, `${beforeId}1${afterId}`)).headers.get('mcp-session-id');
   if (session === null) throw new Error(`${target.name} gave no session`);
-  await post('{"jsonrpc":"2.0","method":"notifications/initialized"}', session);
-  const call = callOf([], 0);
-  await post(`${call.beforeId}2${call.afterId}`, session);
+  await post(target, '{"jsonrpc":"2.0","method":"notifications/initialized"}', session);
   return session;
+}
+
+/** One that has had its first answer. */
+export async function openSession(target: Target, clientName = 'bench'): Promise<string> {
+  const session = await beginSession(target, clientName);
+  const { beforeId, afterId } = callOf([], 0);
+  await post(target, `${beforeId}2${afterId}`, session);
+  return session;
+}
+
+async function post(target: Target, body: string, session?: string): Promise<Response> {
+  const [, ...lines] = headOf(target, session).trimEnd().split('\r\n');
+  const headers = lines.map((line) => line.split(/: (.*)/s, 2) as [string, string]);
+  const url = `http://127.0.0.1:${target.port}/mcp`;
+  const fields = headers.filter(([name]) => name !== 'Host');
+  const response = await fetch(url, { method: 'POST', headers: fields, body });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${target.name} answered ${response.status}: ${text}`);
+  return response;
 }
