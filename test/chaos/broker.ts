@@ -66,9 +66,10 @@ export class BrokerProcess {
   constructor(options: BrokerOptions) {
     this.#options = options;
     const { server, folder, env } = options;
+    const node = [process.execPath, '--expose-gc', '--import', join(import.meta.dirname, 'collect.js')];
     this.#holder = spawn(
       '/bin/sh',
-      ['-c', HOLDER, 'socket', this.logFile, process.execPath, join(root, 'dist/src/main.js'), 'serve'],
+      ['-c', HOLDER, 'socket', this.logFile, ...node, join(root, 'dist/src/main.js'), 'serve'],
       { env: { ...env }, cwd: folder, stdio: ['pipe', 'pipe', 'ignore', descriptorOf(server)] },
     );
     server.close();
@@ -146,6 +147,11 @@ export class BrokerProcess {
   get memory(): number {
     const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
     return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]) * 1024;
+  }
+
+  /** Collects garbage soon. */
+  tidy(): void {
+    process.kill(this.pid, 'SIGUSR2');
   }
 
   /** What is open, by its kind: `socket`, `pipe`, the path of a file. */
