@@ -1,11 +1,10 @@
 /** What is left in memory of a modern request once it is answered: not its body, whatever outlives it. */
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { askedClient } from '../fixtures/asked-client.js';
-import { FIXTURES, startBridge } from '../fixtures/bridge.js';
+import { askingEntry, startBridge } from '../fixtures/bridge.js';
 import { modernClient } from '../fixtures/modern-client.js';
 import { until } from '../fixtures/until.js';
 
@@ -49,14 +48,7 @@ test('a subscription is short, whatever stands beside what it asks for', async (
 });
 
 test('a call that waits for its client a second time keeps the request it came back with, and no other', async () => {
-  const entry = {
-    name: 'main',
-    command: process.execPath,
-    args: [join(FIXTURES, 'asking-server.js')],
-    env: {},
-    protocol: 'legacy' as const,
-  };
-  await using bridge = await startBridge({ servers: [entry] });
+  await using bridge = await startBridge({ servers: [askingEntry()] });
   const client = askedClient(bridge.url);
   const params = {
     name: 'script',

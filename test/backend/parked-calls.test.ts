@@ -1,24 +1,17 @@
 /** Calls of modern clients to legacy children that ask, over HTTP and with real processes. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { MAX_PARKED_PER_USER, PARKED_MS } from '../../src/backend/parked-calls.js';
 import { ALL, type AskedClient, askedClient, type Result } from '../fixtures/asked-client.js';
 import type { Step } from '../fixtures/asking-server.js';
-import { access, type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
+import { access, askingEntry, type Bridge, type BridgeOptions, startBridge } from '../fixtures/bridge.js';
 import { eventsOf, nextEvent } from '../fixtures/client.js';
 import { type Asking, modernBody, modernHeaders } from '../fixtures/modern-client.js';
 import { until } from '../fixtures/until.js';
 
-const entry = {
-  name: 'main',
-  command: process.execPath,
-  args: [join(FIXTURES, 'asking-server.js')],
-  env: {},
-  protocol: 'legacy' as const,
-};
-const start = (options: BridgeOptions = {}): Promise<Bridge> => startBridge({ servers: [entry], ...options });
+const start = (options: BridgeOptions = {}): Promise<Bridge> =>
+  startBridge({ servers: [askingEntry()], ...options });
 
 /** A bridge whose clock stands still until it is moved. */
 async function startAt(options: BridgeOptions = {}) {
@@ -148,7 +141,7 @@ test('prompts and resources ask as tools do, and what was asked for once is not 
 });
 
 test('what is read is good for as long as the entry says, and never if the request brought input', async () => {
-  await using bridge = await start({ servers: [{ ...entry, ttlSeconds: 90 }] });
+  await using bridge = await start({ servers: [{ ...askingEntry(), ttlSeconds: 90 }] });
   const client = askedClient(bridge.url);
   const ttlOf = async (uri: string, steps: readonly Step[], input: (asked: Result) => object) => {
     const { arguments: given } = script(...steps);
