@@ -84,7 +84,15 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
       log: createRecordingLog((_level, event, fields) => log.push({ event, fields })),
     });
   };
-  let broker = await start();
+  const clear = async () => {
+    await forgejo.close();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  // What is left open would keep a test that fails from ending.
+  let broker = await start().catch(async (error: unknown) => {
+    await clear();
+    throw error;
+  });
   return {
     url,
     mcpUrl: `${url}/mcp`,
@@ -101,8 +109,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
     },
     async [Symbol.asyncDispose]() {
       await broker[Symbol.asyncDispose]();
-      await forgejo.close();
-      rmSync(folder, { recursive: true, force: true });
+      await clear();
     },
   };
 }
