@@ -13,17 +13,17 @@ import { initializeFor } from '../mcp/modern-to-legacy.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
 import { BROKER_INFO, ERRORS, type RpcError, rawAnswer } from '../mcp/protocol.js';
 import { granted, readFilter } from '../mcp/subscriptions.js';
-import type { Exchange } from './calls.js';
+import { refuse } from './answers.js';
+import type { ClientExchange } from './client-exchange.js';
 import * as failures from './failures.js';
 import { KNOWN, MAX_KNOWN_BYTES } from './handshake.js';
-import { Leaving } from './leaving.js';
+import type { Incidents, Refusal } from './incidents.js';
 import type { ListeningPlaces } from './listening-places.js';
 import type { Asked, ModernOptions, ModernWay } from './modern.js';
 import { ModernClient } from './modern-client.js';
 import { ModernExchange } from './modern-exchange.js';
 import type { Lane } from './modern-lane.js';
 import { ParkedCalls } from './parked-calls.js';
-import type { Refusals } from './refusals.js';
 
 const BROKER = { id: '"fjmcp-broker"', clientInfo: BROKER_INFO };
 /** Resources, of all subscriptions that share children: each new child is told them. */
@@ -38,13 +38,13 @@ export class ModernBridge implements ModernWay {
   /** Servers that asked something when nobody could tell which request it was about. */
   readonly #interactive = new Set<string>();
   readonly #places: ListeningPlaces;
-  readonly #refusals: Refusals;
+  readonly #incidents: Incidents;
   readonly #parked: ParkedCalls;
 
-  constructor(options: ModernOptions, places: ListeningPlaces, refusals: Refusals) {
+  constructor(options: ModernOptions, places: ListeningPlaces, incidents: Incidents) {
     this.#options = options;
     this.#places = places;
-    this.#refusals = refusals;
+    this.#incidents = incidents;
     this.#parked = new ParkedCalls({
       ...options,
       maxBytesPerUser: 4 * options.maxMessageBytes,
@@ -52,9 +52,9 @@ export class ModernBridge implements ModernWay {
     this.#greetings = new ExpiringMap({ now: options.now, ...KNOWN });
   }
 
-  request(asked: Asked, exchange: Exchange): () => void {
+  request(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
     const { message, about } = asked.request;
-    if (about.extension !== undefined) return this.#refusals.refuse(asked, exchange, ERRORS.unknownMethod);
+    if (about.extension !== undefined) return ERRORS.unknownMethod;
     switch (message.method) {
       case 'server/discover':
         return this.#discover(asked, exchange);
@@ -65,44 +65,41 @@ export class ModernBridge implements ModernWay {
     }
   }
 
-  #discover(asked: Asked, exchange: Exchange): () => void {
+  #discover(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
     const { message } = asked.request;
-    this.#refusals.attempt(asked, exchange, () =>
-      after(this.#greetingFor(asked), (greeting) => {
-        if ('code' in greeting) return void this.#refusals.refuse(asked, exchange, greeting);
-        void exchange.end(
-          rawAnswer(rawAt(message.bytes, message.id), discoverResult(greeting, this.#ttlMsOf(asked))),
-        );
-      }),
-    );
-    return () => undefined;
+    return after(this.#greetingFor(asked), (greeting) => {
+      if ('code' in greeting) return greeting;
+      const result = discoverResult(greeting, this.#ttlMsOf(asked));
+      void exchange.end(rawAnswer(rawAt(message.bytes, message.id), result));
+      return undefined;
+    });
   }
 
-  #call(asked: Asked, exchange: Exchange): () => void {
+  #call(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
     // A retry that is refused is not worth a client.
     const retry = this.#parked.find(asked);
-    if (typeof retry === 'object' && 'fault' in retry)
-      return this.#refusals.refuse(asked, exchange, retry.fault);
-    const leaving = new Leaving();
-    this.#refusals.attempt(asked, exchange, () =>
-      after(this.#headerFault(asked), (fault) => {
-        if (leaving.isGone) return;
-        if (fault !== undefined) return void this.#refusals.refuse(asked, exchange, fault);
-        if (retry !== 'a new call') return leaving.means(retry(exchange));
-        // Another one than a moment ago, if the children of that one have ended.
-        const client = this.#clientOf(asked);
-        const start = (lane: Lane) =>
-          this.#refusals.attempt(asked, exchange, () =>
-            leaving.means(this.#carry(asked, exchange, client, lane)),
-          );
-        if (asked.request.about.mayAsk !== true) return start(client.first);
-        const callOff = client.whenAlone(start, (error) => this.#refusals.refuse(asked, exchange, error));
-        if (callOff !== undefined) leaving.means(callOff);
-      }),
-    );
-    return leaving.go;
+    if (typeof retry === 'object') return retry.fault;
+    const client = this.#clientOf(asked);
+    return after(headerFault(client, asked), (fault) => {
+      if (exchange.isGone || fault !== undefined) return fault;
+      if (retry === 'a new call') this.#begin(asked, exchange, client);
+      else exchange.whenGone(retry(exchange));
+      return undefined;
+    });
   }
 
+  #begin(asked: Asked, exchange: ClientExchange, known: ModernClient): void {
+    // Another one than a moment ago, if the children of that one have ended.
+    const client = known.isOver ? this.#clientOf(asked) : known;
+    if (asked.request.about.mayAsk !== true || !client.isInteractive) {
+      this.#carry(asked, exchange, client, client.first);
+      return;
+    }
+    const start = (lane: Lane) =>
+      this.#incidents.attempt(asked, exchange, () => void this.#carry(asked, exchange, client, lane));
+    const callOff = client.whenAlone(start, (error) => refuse(asked.request.message, exchange, error));
+    if (callOff !== undefined) exchange.whenGone(callOff);
+  }
   /** Ends what nobody came back to, and what waited too long. */
   tick(): void {
     this.#parked.tick();
@@ -110,63 +107,46 @@ export class ModernBridge implements ModernWay {
     for (const clients of this.#clients.values()) for (const client of clients) client.tick(now);
   }
 
-  #carry(asked: Asked, exchange: Exchange, client: ModernClient, lane: Lane): () => void {
+  #carry(asked: Asked, exchange: ClientExchange, client: ModernClient, lane: Lane): void {
     const { request } = asked;
     const { message } = request;
-    if (request.about.mayAsk === true) return this.#parked.begin(asked, exchange, lane);
     const heard =
       message.method === 'tools/list'
         ? (answer: Buffer) => client.toolHeaders.overhear(message, answer)
         : undefined;
-    return lane.carry(new ModernExchange(request, exchange, lane, heard));
+    const leave =
+      request.about.mayAsk === true
+        ? this.#parked.begin(asked, exchange, lane)
+        : lane.carry(new ModernExchange(request, exchange, lane, heard));
+    exchange.whenGone(leave);
   }
 
-  #listen(asked: Asked, exchange: Exchange): () => void {
+  #listen(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
     const { message } = asked.request;
     const filter = readFilter(asked.request);
-    if ('fault' in filter) return this.#refusals.refuse(asked, exchange, filter.fault);
-    const leaving = new Leaving();
-    this.#refusals.attempt(asked, exchange, () =>
-      after(this.#greetingFor(asked), (greeting) => {
-        if (leaving.isGone) return;
-        if ('code' in greeting) return void this.#refusals.refuse(asked, exchange, greeting);
-        const { serverInfo, capabilities } = greeting;
-        const granting = granted(filter, capabilities);
-        const client = this.#clientOf(asked);
-        const { session } = client.first;
-        const watched = new Set([...client.listeners.resources, ...granting.resourceSubscriptions]);
-        if (watched.size > MAX_WATCHED)
-          return void this.#refusals.refuse(asked, exchange, failures.tooManyResources);
-        const giveBack = this.#places.take(asked.caller.userId);
-        if (giveBack === undefined)
-          return void this.#refusals.refuse(asked, exchange, failures.tooManyListeners);
-        const over = () => {
-          giveBack();
-          client.watch();
-        };
-        leaving.means(
-          client.listeners.add({
-            id: rawAt(message.bytes, message.id),
-            filter: granting,
-            exchange,
-            serverInfo,
-            over,
-          }),
-        );
-        // Nothing changes that nobody does, but a resource may.
-        if (granting.resourceSubscriptions.length > 0) void session?.greeting();
+    if ('fault' in filter) return filter.fault;
+    return after(this.#greetingFor(asked), (greeting) => {
+      if (exchange.isGone) return undefined;
+      if ('code' in greeting) return greeting;
+      const { serverInfo, capabilities } = greeting;
+      const granting = granted(filter, capabilities);
+      const client = this.#clientOf(asked);
+      const { session } = client.first;
+      const watched = new Set([...client.listeners.resources, ...granting.resourceSubscriptions]);
+      if (watched.size > MAX_WATCHED) return failures.tooManyResources;
+      const giveBack = this.#places.take(asked.caller.userId);
+      if (giveBack === undefined) return failures.tooManyListeners;
+      const over = () => {
+        giveBack();
         client.watch();
-      }),
-    );
-    return leaving.go;
-  }
-
-  #headerFault(asked: Asked): Maybe<RpcError | undefined> {
-    const { request, header } = asked;
-    if (request.message.method !== 'tools/call' || request.name === undefined) return undefined;
-    return after(this.#clientOf(asked).toolHeaders.of(request.name), (expected) =>
-      checkParamHeaders(expected, request, header),
-    );
+      };
+      const id = rawAt(message.bytes, message.id);
+      exchange.whenGone(client.listeners.add({ id, filter: granting, exchange, serverInfo, over }));
+      // Nothing changes that nobody does, but a resource may.
+      if (granting.resourceSubscriptions.length > 0) void session?.greeting();
+      client.watch();
+      return undefined;
+    });
   }
 
   #greetingFor(asked: Asked): Maybe<Greeting | RpcError> {
@@ -226,6 +206,13 @@ export class ModernBridge implements ModernWay {
     this.#interactive.add(server);
     this.#options.log.info('server.interactive', { server });
   }
+}
+
+function headerFault(client: ModernClient, { request, header }: Asked): Maybe<Refusal> {
+  if (request.message.method !== 'tools/call' || request.name === undefined) return undefined;
+  return after(client.toolHeaders.of(request.name), (expected) =>
+    checkParamHeaders(expected, request, header),
+  );
 }
 
 const nameOf = ({ caller: { userId }, server }: Pick<Asked, 'caller' | 'server'>): string =>

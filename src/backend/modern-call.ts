@@ -6,6 +6,7 @@
  *
  * While no client waits, progress and log messages are dropped: both are about now.
  */
+import type { Caller } from '../base/ids.js';
 import { declares, missingCapability, needOf } from '../mcp/capabilities.js';
 import type { Envelope, ModernRequest } from '../mcp/envelope.js';
 import { type Ask, answerFor, type Input, inputRequired, isResponseTo } from '../mcp/input-required.js';
@@ -26,10 +27,11 @@ import type { Drain, Exchange } from './calls.js';
 import * as failures from './failures.js';
 import { type Child, ModernExchange } from './modern-exchange.js';
 import type { CallOutcome } from './observer.js';
-import { fault } from './request-state.js';
+import { fault, type Place } from './request-state.js';
 import {
   asksOf,
   bytesOf,
+  ENDED_WITHOUT,
   NO_ROUNDS,
   type Rounds,
   type RoundsEffect,
@@ -49,7 +51,11 @@ export interface Keeper {
   forget(call: ModernCall): void;
 }
 
-export class ModernCall extends ModernExchange {
+export class ModernCall extends ModernExchange implements Place {
+  readonly caller: Caller;
+  readonly server: string;
+  /** Under which it is kept, once it has to be. */
+  id: string | undefined;
   readonly #keeper: Keeper;
   #rounds: Rounds = NO_ROUNDS;
   /** The client that waits. */
@@ -60,8 +66,10 @@ export class ModernCall extends ModernExchange {
   #answered: 'in modern words' | undefined;
   #outcome: CallOutcome | undefined;
 
-  constructor(request: ModernRequest, exchange: Exchange, child: Child, keeper: Keeper) {
+  constructor({ caller, server, request }: Place, exchange: Exchange, child: Child, keeper: Keeper) {
     super(request, exchange, child);
+    this.caller = caller;
+    this.server = server;
     this.#keeper = keeper;
     this.#present = exchange;
   }
@@ -161,9 +169,16 @@ export class ModernCall extends ModernExchange {
   override end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome?: CallOutcome): Drain {
     this.#retryAfterSeconds = retryAfterSeconds;
     this.#outcome = outcome;
-    const drain = this.#apply({ is: 'ended', outcome: answer });
+    const drain =
+      this.#rounds === NO_ROUNDS ? this.#endWithout(answer) : this.#apply({ is: 'ended', outcome: answer });
     this.child.released(this);
     return drain;
+  }
+
+  /** Most calls are never asked anything. */
+  #endWithout(answer: Buffer | undefined): Drain {
+    this.#rounds = ENDED_WITHOUT;
+    return this.#finish(answer);
   }
 
   #leave(exchange: Exchange): void {

@@ -67,6 +67,16 @@ export class ModernClient implements Client {
     return saysSo && this.#options.server === server;
   }
 
+  /** Whether nothing is left of it, and another one stands for the same. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Whether its server is known to ask questions. */
+  get isInteractive(): boolean {
+    return this.#options.isInteractive();
+  }
+
   get ttlMs(): number {
     return this.#options.ttlMs;
   }
@@ -84,10 +94,6 @@ export class ModernClient implements Client {
 
   /** Starts as soon as there is a lane where nothing else may be asked about; what is returned, if it waits, calls it off. */
   whenAlone(start: Waiting['start'], refuse: Waiting['refuse']): (() => void) | undefined {
-    if (!this.#options.isInteractive()) {
-      start(this.first);
-      return undefined;
-    }
     if (this.#waiting.size >= MAX_WAITING) {
       refuse(failures.tooManyCalls);
       return undefined;

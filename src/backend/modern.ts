@@ -6,17 +6,16 @@
 import type { Clock } from '../base/clock.js';
 import type { Caller, GrantId, Randomness } from '../base/ids.js';
 import type { Log } from '../base/log.js';
-import { after } from '../base/maybe.js';
+import { after, type Maybe } from '../base/maybe.js';
 import type { Header, ModernRequest } from '../mcp/envelope.js';
 import { because, ERRORS } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
-import { Counted } from './counted.js';
+import { ClientExchange } from './client-exchange.js';
 import type { ConfiguredServer } from './eras.js';
-import { Leaving } from './leaving.js';
+import { Incidents, type Refusal } from './incidents.js';
 import { ListeningPlaces } from './listening-places.js';
 import { ModernBridge } from './modern-bridge.js';
 import { ModernRelay } from './modern-relay.js';
-import { Refusals } from './refusals.js';
 import type { Sealer } from './request-state.js';
 import type { Sessions } from './sessions.js';
 
@@ -29,9 +28,9 @@ export interface Asked {
   readonly header: Header;
 }
 
-/** Answers; what is returned is for a client that goes away before the answer. */
+/** Answers, or says why not. */
 export interface ModernWay {
-  request(asked: Asked, exchange: Exchange): () => void;
+  request(asked: Asked, exchange: ClientExchange): Maybe<Refusal>;
 }
 
 export interface ModernOptions {
@@ -52,9 +51,9 @@ const TOO_LONG = because(ERRORS.invalidParams, `a subscription has at most ${MAX
 const MAX_NOTED = 1000;
 const LONGEST_NOTE = 200;
 
-export class Modern implements ModernWay {
+export class Modern {
   readonly #options: ModernOptions;
-  readonly #refusals: Refusals;
+  readonly #incidents: Incidents;
   readonly #bridge: ModernBridge;
   readonly #relay: ModernRelay;
   /** Whose version header is not what their requests say: once is enough for the log. */
@@ -63,37 +62,31 @@ export class Modern implements ModernWay {
   constructor(options: ModernOptions) {
     this.#options = options;
     const places = new ListeningPlaces(MAX_LISTENING_PER_USER);
-    this.#refusals = new Refusals(options);
-    this.#bridge = new ModernBridge(options, places, this.#refusals);
-    this.#relay = new ModernRelay(options, places, this.#refusals);
+    this.#incidents = new Incidents(options);
+    this.#bridge = new ModernBridge(options, places, this.#incidents);
+    this.#relay = new ModernRelay(options, places);
   }
 
-  /** What is returned, and the exchange, may be kept far longer than the request: they must not hold it. */
+  /**
+   * Answers; what is returned is for a client that goes away before the answer. That, and the exchange, may be kept far
+   * longer than the request: they must not hold it.
+   */
   request(asked: Asked, http: Exchange): () => void {
-    const exchange = new Counted(http, this.#options.sessions, asked.server);
-    const leaving = new Leaving();
+    const exchange = new ClientExchange(http, this.#options.sessions, asked.server);
     if (asked.request.tolerated) this.#note(asked);
-    this.#send(asked, exchange, leaving);
-    return () => {
-      leaving.go();
-      // If it has not come to anybody yet.
-      void exchange.end(undefined);
-    };
+    this.#incidents.attempt(asked, exchange, () => this.#send(asked, exchange));
+    return exchange.go;
   }
 
-  #send(asked: Asked, exchange: Exchange, leaving: Leaving): void {
-    const isTooLong =
-      asked.request.message.method === 'subscriptions/listen' &&
-      asked.request.message.bytes.length > MAX_LISTEN_BYTES;
-    if (isTooLong) return void this.#refusals.refuse(asked, exchange, TOO_LONG);
-    this.#refusals.attempt(asked, exchange, () =>
-      after(this.#options.sessions.eraOf(asked.caller, asked.server), (era) => {
-        if (leaving.isGone) return;
-        if (typeof era !== 'string') return void this.#refusals.refuse(asked, exchange, era);
-        const way = era === 'modern' ? this.#relay : this.#bridge;
-        leaving.means(way.request(asked, exchange));
-      }),
-    );
+  #send(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
+    const { bytes, method } = asked.request.message;
+    if (method === 'subscriptions/listen' && bytes.length > MAX_LISTEN_BYTES) return TOO_LONG;
+    return after(this.#options.sessions.eraOf(asked.caller, asked.server), (era) => {
+      if (exchange.isGone) return undefined;
+      if (typeof era !== 'string') return era;
+      const way = era === 'modern' ? this.#relay : this.#bridge;
+      return way.request(asked, exchange);
+    });
   }
 
   /** Ends what took too long. To be called about once a second. */

@@ -4,14 +4,14 @@
  * it in memory, for a child that asked something ends with the broker.
  */
 import { type Clock, MINUTE } from '../base/clock.js';
-import { type Caller, type Randomness, randomId } from '../base/ids.js';
+import { type Randomness, randomId } from '../base/ids.js';
 import type { ModernRequest } from '../mcp/envelope.js';
 import { type Input, readInput } from '../mcp/input-required.js';
 import { textAt, valueAt } from '../mcp/message.js';
 import type { RpcError } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
 import * as failures from './failures.js';
-import { ModernCall } from './modern-call.js';
+import { type Keeper, ModernCall } from './modern-call.js';
 import type { Child, ModernExchange } from './modern-exchange.js';
 import { openState, type Place, type Sealer, sealState } from './request-state.js';
 
@@ -37,7 +37,7 @@ export const MAX_PARKED_PER_USER = 100;
 /** A retry that leads to a call, or why it leads nowhere. */
 export type Retry = ((exchange: Exchange) => () => void) | { readonly fault: RpcError };
 
-export class ParkedCalls {
+export class ParkedCalls implements Keeper {
   readonly #options: ParkedCallsOptions;
   /** By user, and then by id: those that were ever parked and are not over. */
   readonly #kept = new Map<string, Map<string, ModernCall>>();
@@ -48,24 +48,28 @@ export class ParkedCalls {
 
   /** A new call. What is returned is for a client that goes away. */
   begin(place: Place, exchange: Exchange, lane: CallLane): () => void {
-    const { sealer, now, random } = this.#options;
-    const { caller, server } = place;
-    // Most calls are never parked, and need none.
-    let id: string | undefined;
-    const named = () => (id ??= randomId<string>(random, 'ca_'));
-    const call = new ModernCall(place.request, exchange, lane, {
-      deadline: () => now() + PARKED_MS,
-      stateFor: ({ request, round }, goal, until) =>
-        sealState(
-          sealer,
-          { caller, server, request },
-          goal === 'a new call' ? goal : { call: named(), round },
-          until,
-        ),
-      keep: (parked) => this.#keep(caller, named(), parked),
-      forget: () => id !== undefined && this.#forget(caller, id),
-    });
+    const call = new ModernCall(place, exchange, lane, this);
     return call.begin(lane.carry(call));
+  }
+
+  deadline(): number {
+    return this.#options.now() + PARKED_MS;
+  }
+
+  stateFor(call: ModernCall, goal: 'this round' | 'a new call', until: number): string {
+    const { round } = call;
+    return sealState(
+      this.#options.sealer,
+      call,
+      goal === 'a new call' ? goal : { call: this.#nameOf(call), round },
+      until,
+    );
+  }
+
+  /** Most calls are never parked, and need none. */
+  #nameOf(call: ModernCall): string {
+    call.id ??= randomId<string>(this.#options.random, 'ca_');
+    return call.id;
   }
 
   /** What goes on with the call that this one is a retry of. What that returns is for a client that goes away. */
@@ -92,9 +96,10 @@ export class ParkedCalls {
   }
 
   /** Keeps a call for its client, and gives up what is too much: those first whose clients have been silent longest. */
-  #keep({ userId }: Caller, id: string, call: ModernCall): void {
+  keep(call: ModernCall): void {
+    const { userId } = call.caller;
     const calls = this.#kept.get(userId) ?? new Map<string, ModernCall>();
-    this.#kept.set(userId, calls.set(id, call));
+    this.#kept.set(userId, calls.set(this.#nameOf(call), call));
     const parked = [...calls.values()]
       .filter(({ until }) => until !== undefined)
       .toSorted((a, b) => (a.until ?? 0) - (b.until ?? 0));
@@ -108,7 +113,8 @@ export class ParkedCalls {
     }
   }
 
-  #forget({ userId }: Caller, id: string): void {
+  forget({ caller: { userId }, id }: ModernCall): void {
+    if (id === undefined) return;
     const calls = this.#kept.get(userId);
     if (calls?.delete(id) && calls.size === 0) this.#kept.delete(userId);
   }

@@ -71,6 +71,8 @@ export interface Step {
 }
 
 export const NO_ROUNDS: Rounds = { phase: { is: 'running', asks: [] }, round: 0, lastKey: 0 };
+/** What becomes of them when the call ends without any: nothing has to be done but to end it. */
+export const ENDED_WITHOUT: Rounds = { ...NO_ROUNDS, phase: { is: 'over' } };
 
 /** As many answers as are read of one retry. */
 export const MAX_ASKS = 100;

@@ -3,6 +3,7 @@
  * Request and Response would take more of the processor than all that the relay does (docs/performance.md).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Maybe } from '../base/maybe.js';
 import type { CountRequest } from './request-metrics.js';
 
 /** A short body leaves in one write with its head. */
@@ -34,6 +35,8 @@ export interface HttpFrame {
   /** Names and values in turn. */
   readonly headers: readonly string[];
   readonly count: CountRequest;
+  /** Told what broke while an answer was sought. */
+  readonly fail: (http: HttpExchange, error: unknown) => void;
 }
 
 export class HttpExchange {
@@ -78,6 +81,19 @@ export class HttpExchange {
     if (body === undefined) this.response.end();
     else if (body.length < SHORT_BYTES) this.response.end(body.toString('latin1'), 'latin1');
     else this.response.end(body);
+  }
+
+  /** Replies what `work` says, at once or later; undefined when it is answered already, or will be. */
+  answerWith(work: () => Maybe<Reply | undefined>): Maybe<void> {
+    try {
+      const reply = work();
+      if (!(reply instanceof Promise)) return reply && this.reply(reply);
+      return reply
+        .then((it) => it && this.reply(it))
+        .catch((error: unknown) => this.#frame.fail(this, error));
+    } catch (error) {
+      this.#frame.fail(this, error);
+    }
   }
 
   /** A client may have gone while we asked who it is. */

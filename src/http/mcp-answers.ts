@@ -3,6 +3,7 @@
  * if something else comes first, or nothing for a while, it is an event stream (MCP 2025-11-25, transports).
  */
 import type { Drain, Exchange } from '../backend/calls.js';
+import type { CallOutcome } from '../backend/observer.js';
 import type { Stream } from '../backend/outbox.js';
 import { type Headers, type HttpExchange, jsonReply } from './http-exchange.js';
 import { ACCEPTED } from './mcp-refusals.js';
@@ -16,8 +17,8 @@ export interface PostAnswerDesk<Owner> {
   openStream(answer: PostAnswer<Owner>): Stream;
   /** Counts a long JSON answer until its client has read it. */
   hold(answer: PostAnswer<Owner>, bytes: number): Drain;
-  /** Of an answer that is plain JSON; 200 unless said. */
-  statusOf?(answer: Buffer): number;
+  /** Of an error that is plain JSON; 200 unless said. */
+  statusOf?(error: Buffer): number;
 }
 
 export interface PostAnswerOptions<Owner> {
@@ -82,13 +83,13 @@ export class PostAnswer<Owner> implements Exchange {
     return this.stream()?.send(message);
   }
 
-  end(answer: Buffer | undefined, retryAfterSeconds?: number): Drain {
+  end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome?: CallOutcome): Drain {
     this.#expected -= 1;
     if (retryAfterSeconds !== undefined) this.#retryAfter = { 'Retry-After': `${retryAfterSeconds}` };
     if (this.#state.is === 'undecided' && this.#options.accept !== 'stream') {
       const { answers } = this.#state;
       if (answer !== undefined) answers.push(answer);
-      if (this.#expected === 0) return this.#answer(answers);
+      if (this.#expected === 0) return this.#answer(answers, outcome);
       // More is not collected for one array, whatever the client accepts.
       if (answers.length > 1 && totalOf(answers) > MAX_COLLECTED_BYTES) this.stream();
       return undefined;
@@ -99,7 +100,7 @@ export class PostAnswer<Owner> implements Exchange {
     return drain;
   }
 
-  #answer(answers: readonly Buffer[]): Drain {
+  #answer(answers: readonly Buffer[], outcome: CallOutcome | undefined): Drain {
     const [first] = answers;
     if (first === undefined && this.streams) {
       // Cancelled: there is no answer, and an event stream is the form that can end without one.
@@ -116,7 +117,7 @@ export class PostAnswer<Owner> implements Exchange {
       return undefined;
     }
     const isPlain = this.headers === noHeaders && this.#retryAfter === undefined;
-    const status = this.#desk.statusOf?.(body) ?? 200;
+    const status = outcome === 'answered' ? 200 : (this.#desk.statusOf?.(body) ?? 200);
     http.reply(jsonReply(status, body, isPlain ? undefined : { ...this.headers(), ...this.#retryAfter }));
     return body.length < SHORT_BYTES ? undefined : this.#desk.hold(this, body.length);
   }

@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { UserId } from '../base/ids.js';
-import { after, type Maybe } from '../base/maybe.js';
+import type { Maybe } from '../base/maybe.js';
 import { MESSAGES_PER_USER } from './mcp-ledger.js';
 
 export type BodyFault = 'too large' | 'too many' | 'cut off';
@@ -19,28 +19,30 @@ export class Bodies {
   }
 
   /** Reads the body and holds its place until `use` is done with it. */
-  read<T>(request: IncomingMessage, user: UserId, use: (body: Buffer | BodyFault) => Maybe<T>): Maybe<T> {
-    const place = { bytes: 0 };
-    const take = (bytes: number): BodyFault | undefined => {
-      place.bytes += bytes;
-      const held = this.#add(user, bytes);
-      if (place.bytes > this.#maxBytes) return 'too large';
-      return held > this.#maxBytes * MESSAGES_PER_USER ? 'too many' : undefined;
-    };
+  read(request: IncomingMessage, user: UserId, use: (body: Buffer | BodyFault) => Maybe<void>): void {
     // The HTTP parser holds a sender to the length it announced, so the common case needs no counting.
     const announced = request.headers['content-length'];
-    if (Number(announced) > this.#maxBytes) return use('too large');
+    if (Number(announced) > this.#maxBytes) return void use('too large');
+    let taken = 0;
+    const take = (bytes: number): BodyFault | undefined => {
+      taken += bytes;
+      const held = this.#add(user, bytes);
+      if (taken > this.#maxBytes) return 'too large';
+      return held > this.#maxBytes * MESSAGES_PER_USER ? 'too many' : undefined;
+    };
+    const leave = () => void this.#add(user, -taken);
+    const done = (body: Buffer | BodyFault) => {
+      let used: Maybe<void> | undefined;
+      try {
+        used = use(body);
+      } finally {
+        if (used instanceof Promise) void used.then(leave, leave);
+        else leave();
+      }
+    };
     const fault = announced === undefined ? undefined : take(Number(announced));
-    const read = fault ?? readAll(request, announced === undefined ? take : undefined);
-    const leave = () => void this.#add(user, -place.bytes);
-    let used: Maybe<T> | undefined;
-    try {
-      used = after(read, use);
-      return used;
-    } finally {
-      if (used instanceof Promise) void used.then(leave, leave);
-      else leave();
-    }
+    if (fault !== undefined) done(fault);
+    else readAll(request, announced === undefined ? take : undefined, done);
   }
 
   /** What the user has under way then. */
@@ -51,28 +53,31 @@ export class Bodies {
   }
 }
 
-/** `take` counts what comes, and says when it is too much. */
+/**
+ * `take` counts what comes, and says when it is too much. No promise: what follows is done in the turn in which the body
+ * is there.
+ */
 function readAll(
   request: IncomingMessage,
   take: ((bytes: number) => BodyFault | undefined) | undefined,
-): Promise<Buffer | BodyFault> {
-  return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    const hear = (chunk: Buffer) => {
-      const fault = take?.(chunk.length);
-      chunks.push(chunk);
-      if (fault === undefined) return;
-      // Node.js reads and forgets what still comes.
-      request.off('data', hear);
-      chunks.length = 0;
-      resolve(fault);
-    };
-    request.on('data', hear);
-    request.on('end', () => {
-      resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
-      // The request is there until it is answered, and may be then.
-      chunks.length = 0;
-    });
-    request.on('close', () => resolve('cut off'));
-  });
+  done: (body: Buffer | BodyFault) => void,
+): void {
+  /** The request is there until it is answered, and may be then: what has come of it goes on alone. */
+  let chunks: Buffer[] | undefined = [];
+  const end = (body: Buffer | BodyFault) => {
+    if (chunks === undefined) return;
+    chunks = undefined;
+    done(body);
+  };
+  const hear = (chunk: Buffer) => {
+    const fault = take?.(chunk.length);
+    chunks?.push(chunk);
+    if (fault === undefined) return;
+    // Node.js reads and forgets what still comes.
+    request.off('data', hear);
+    end(fault);
+  };
+  request.on('data', hear);
+  request.on('end', () => end(chunks?.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks ?? [])));
+  request.on('close', () => end('cut off'));
 }

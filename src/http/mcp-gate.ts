@@ -30,10 +30,11 @@ const PATH = /^(\/mcp(?:\/([^/?]*))?\/?)(?:\?|$)/;
 export function mcpGate({ publicUrl, origins, endpoint, count, random, log }: McpGateDeps): McpGate {
   const isOurs = hostRule(publicUrl);
   const common = Object.entries(commonHeaders(publicUrl)).flat();
-  const frame: HttpFrame = { headers: common, count };
+  const frame: HttpFrame = { headers: common, count, fail };
   const frameFor = (origin: string): HttpFrame => ({
     headers: [...common, ...Object.entries(origins.headers(origin)).flat()],
     count,
+    fail,
   });
 
   return (request, response) => {
@@ -45,18 +46,9 @@ export function mcpGate({ publicUrl, origins, endpoint, count, random, log }: Mc
     const http = new HttpExchange(request, response, path, origin === undefined ? frame : frameFor(origin));
     if (!isOurs(headers.host) || !isOurs(host)) http.reply(jsonReply(403, FOREIGN_HOST));
     else if (origin !== undefined && !origins.accepts(origin)) http.reply(jsonReply(403, FOREIGN_ORIGIN));
-    else serve(http, server || undefined);
+    else void http.answerWith(() => endpoint(http, server || undefined));
     return true;
   };
-
-  function serve(http: HttpExchange, server: string | undefined): void {
-    try {
-      const served = endpoint(http, server);
-      if (served instanceof Promise) served.catch((error: unknown) => fail(http, error));
-    } catch (error) {
-      fail(http, error);
-    }
-  }
 
   /** What broke is the operator's to know; the caller gets an id to quote. */
   function fail(http: HttpExchange, error: unknown): void {

@@ -6,7 +6,7 @@
 import type { Drain } from '../backend/calls.js';
 import type { Modern } from '../backend/modern.js';
 import type { Sessions } from '../backend/sessions.js';
-import type { Caller } from '../base/ids.js';
+import type { Caller, UserId } from '../base/ids.js';
 import { after, type Maybe } from '../base/maybe.js';
 import { classify } from '../mcp/envelope.js';
 import { statusOf } from '../mcp/legacy-to-modern.js';
@@ -46,11 +46,13 @@ export type ModernDoor = (posted: Posted) => 'legacy' | Maybe<Reply | undefined>
 
 export function modernDoor(deps: ModernDoorDeps): ModernDoor {
   const { modern, sessions, ledgers, decideAfterMs, connect, hold, accepted } = deps;
-  const desk: PostAnswerDesk<Unread> = {
+  const desk: PostAnswerDesk<UserId> = {
     decideAfterMs,
-    openStream: (answer) =>
-      connect(answer.http, answer.owner, () => answer.leave(), { headers: answer.headers() }),
-    hold: ({ http, owner }, bytes) => hold(http, owner, bytes),
+    openStream: (answer) => {
+      const unread = ledgers.unreadOf(answer.owner);
+      return connect(answer.http, unread, () => answer.leave(), { headers: answer.headers() });
+    },
+    hold: ({ http, owner }, bytes) => hold(http, ledgers.unreadOf(owner), bytes),
     statusOf,
   };
 
@@ -65,10 +67,9 @@ export function modernDoor(deps: ModernDoorDeps): ModernDoor {
     const { request } = classified;
     return after(ledgers.room(caller.userId), () => {
       if (sessions.isClosed) return refuseStopping(id);
-      const owner = ledgers.unreadOf(caller.userId);
       const answer = new PostAnswer(desk, {
         http,
-        owner,
+        owner: caller.userId,
         accept: accepted(http),
         expected: 1,
         form: 'single',

@@ -18,7 +18,7 @@ import {
   type RequestMessage,
   rawAt,
   readBatch,
-  readMessage,
+  readCheckedMessage,
 } from '../mcp/message.js';
 import {
   BATCH_VERSION,
@@ -29,7 +29,7 @@ import {
 } from '../mcp/protocol.js';
 import { type HttpExchange, isReply, type Reply } from './http-exchange.js';
 import { type AnswerForm, PostAnswer, type PostAnswerDesk } from './mcp-answers.js';
-import { Bodies } from './mcp-body.js';
+import { Bodies, type BodyFault } from './mcp-body.js';
 import { Ledgers } from './mcp-ledger.js';
 import { modernDoor } from './mcp-modern.js';
 import {
@@ -84,8 +84,8 @@ const USUAL_ACCEPT = 'application/json, text/event-stream';
 const JSON_TYPE = /^application\/json\s*(;|$)/i;
 const RETRY_SOON = { 'Retry-After': '1' };
 
-/** Answers a request whose path names `server`, or undefined for the first. */
-export type McpEndpoint = (http: HttpExchange, server: string | undefined) => Maybe<void>;
+/** What a request is answered whose path names `server`, or undefined for the first. None: it is answered otherwise. */
+export type McpEndpoint = (http: HttpExchange, server: string | undefined) => Maybe<Reply | undefined>;
 
 export function mcpEndpoint(deps: McpDeps): McpEndpoint {
   const { authenticate, sessions, modern, servers, maxMessageBytes, random, timing = TIMING } = deps;
@@ -111,14 +111,10 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
 
   return (http, named) => {
     const server = named ?? servers[0];
-    if (server === undefined || !servers.includes(server))
-      return http.reply(refuse(404, ERRORS.unknownServer));
-    const reply = after(authenticate(http, server), (caller) =>
+    if (server === undefined || !servers.includes(server)) return refuse(404, ERRORS.unknownServer);
+    return after(authenticate(http, server), (caller) =>
       isReply(caller) ? caller : answer(http, server, caller),
     );
-    return after(reply, (it) => {
-      if (it !== undefined) http.reply(it);
-    });
   };
 
   /** What is undefined is answered already, or will be. */
@@ -139,15 +135,21 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     }
   }
 
-  function post(http: HttpExchange, server: string, caller: Caller): Maybe<Reply | undefined> {
+  function post(http: HttpExchange, server: string, caller: Caller): Reply | undefined {
     const type = http.header('content-type') ?? '';
     if (type !== 'application/json' && !JSON_TYPE.test(type)) return refuse(415, ERRORS.wrongType);
-    return bodies.read(http.request, caller.userId, (body) => {
-      if (body === 'too large') return refuseTooLarge(maxMessageBytes);
-      if (body === 'too many') return refuse(503, ERRORS.tooManyBodies, undefined, RETRY_SOON);
-      if (body === 'cut off' || !isJson(body)) return refuse(400, ERRORS.malformed);
-      return handOn(http, server, caller, body);
-    });
+    bodies.read(http.request, caller.userId, (body) =>
+      http.answerWith(() =>
+        typeof body === 'string' ? refuseBody(body) : handOn(http, server, caller, body),
+      ),
+    );
+    return undefined;
+  }
+
+  function refuseBody(fault: BodyFault): Reply {
+    if (fault === 'too large') return refuseTooLarge(maxMessageBytes);
+    if (fault === 'too many') return refuse(503, ERRORS.tooManyBodies, undefined, RETRY_SOON);
+    return refuse(400, ERRORS.malformed);
   }
 
   function handOn(
@@ -157,8 +159,10 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     body: Buffer,
   ): Maybe<Reply | undefined> {
     const batch = readBatch(body, MAX_BATCH);
-    if (batch !== undefined) return handOnBatch(http, server, caller, batch);
-    const message = readMessage(body);
+    if (batch !== undefined)
+      return isJson(body) ? handOnBatch(http, server, caller, batch) : refuse(400, ERRORS.malformed);
+    const message = readCheckedMessage(body);
+    if (message === 'not JSON') return refuse(400, ERRORS.malformed);
     if (message.kind === 'invalid') return refuseInvalid(message);
     const answered = ofModern({ http, server, caller, message });
     return answered === 'legacy' ? handOnSingle(http, server, caller, message) : answered;

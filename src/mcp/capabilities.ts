@@ -4,10 +4,11 @@
  */
 
 import { removals } from './edits.js';
+import { skipSpace } from './json.js';
 import { type RawJson, type RequestMessage, rawAt, splice, textAt } from './message.js';
 import { ERRORS, type RpcError } from './protocol.js';
 import { objectIn, objectOf, objectsIn } from './raw-json.js';
-import { membersAt, membersOf, skipSpace } from './scan.js';
+import { membersAt, membersOf } from './scan.js';
 
 /** Extensions that mean the same in both eras. */
 const NEUTRAL_EXTENSION = 'io.modelcontextprotocol/ui';

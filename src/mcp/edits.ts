@@ -1,6 +1,8 @@
 /** Edits that take members out of an object, or put some in, and leave every other byte where it was. */
+
+import { skipSpace } from './json.js';
 import type { Edit, RawJson } from './message.js';
-import { entriesOf, type MemberSpan, skipSpace } from './scan.js';
+import { entriesOf, type MemberSpan } from './scan.js';
 
 const COMMA = 0x2c;
 const CLOSE_BRACE = 0x7d;
@@ -8,16 +10,16 @@ const CLOSE_BRACE = 0x7d;
 /** Takes out members of the object that starts at `at`, each with the one comma that parted it from what stays. */
 export function removals(bytes: Buffer, at: number, members: readonly (MemberSpan | undefined)[]): Edit[] {
   const edits: Edit[] = [];
-  if (members.every((member) => member === undefined)) return edits;
-  /** Where the first member stands, as long as all before it are taken out. */
-  let first = skipSpace(bytes, at + 1);
-  for (const { key, end } of members
-    .filter((member) => member !== undefined)
-    .toSorted((a, b) => a.key - b.key)) {
+  const gone = members.filter((member) => member !== undefined);
+  if (gone.length === 0) return edits;
+  /** Where the first member stands, and where the first that stays does, as far as is known. */
+  const begin = skipSpace(bytes, at + 1);
+  let first = begin;
+  for (const { key, end } of gone.sort((a, b) => a.key - b.key)) {
     if (key === first) {
       const after = skipSpace(bytes, end);
       first = bytes[after] === COMMA ? skipSpace(bytes, after + 1) : end;
-      edits.push({ at: { start: key, end: first }, raw: '' });
+      edits[0] = { at: { start: begin, end: first }, raw: '' };
     } else {
       let comma = key - 1;
       while (comma > at && bytes[comma] !== COMMA) comma -= 1;

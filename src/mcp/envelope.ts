@@ -51,7 +51,7 @@ export interface ModernParams {
   readonly at: Span;
   readonly members: { readonly [N in (typeof PARAMS)[number]]: MemberSpan | undefined };
   /** Of `_meta`, what belongs to the envelope. */
-  readonly envelope: readonly MemberSpan[];
+  readonly envelope: readonly (MemberSpan | undefined)[];
 }
 
 export type Classified =
@@ -98,7 +98,7 @@ function readRequest(message: RequestMessage, version: string | undefined, heade
   if (places.params.repeated !== 0) return refused(because(ERRORS.invalid, TWICE));
   if (places.meta === undefined) return missing('_meta');
   if (places.meta.repeated !== 0) return refused(because(ERRORS.invalid, TWICE));
-  const [, ...own] = places.meta.places;
+  const own = places.meta.places.slice(1);
   const envelope = readEnvelope(bytes, own);
   if ('is' in envelope) return envelope;
   const tolerated = version !== envelope.version;
@@ -119,7 +119,7 @@ function readRequest(message: RequestMessage, version: string | undefined, heade
       about,
       envelope,
       name,
-      params: { at, members, envelope: own.filter((member) => member !== undefined) },
+      params: { at, members, envelope: own },
       tolerated,
     },
   };

@@ -55,14 +55,15 @@ export function bringsInput({ params: { members } }: ModernRequest): boolean {
 }
 
 const MAX_RESPONSES = 100;
+const NONE: ReadonlyMap<string, Span> = new Map();
 
 export function readInput({ message, params }: ModernRequest): Input | { readonly fault: RpcError } {
   const { bytes } = message;
   const { requestState, inputResponses } = params.members;
   const state = requestState && textAt(bytes, requestState);
   if (requestState !== undefined && state === undefined) return fault('requestState must be a string');
+  if (inputResponses === undefined) return { requestState: state, responses: NONE };
   const responses = new Map<string, Span>();
-  if (inputResponses === undefined) return { requestState: state, responses };
   if (!isObjectAt(bytes, inputResponses.start)) return fault('inputResponses must be an object');
   const entries = entriesOf(bytes, inputResponses.start, MAX_RESPONSES);
   if (typeof entries === 'string') return fault(`inputResponses may have ${MAX_RESPONSES} members`);

@@ -18,7 +18,16 @@ import {
 import { MODERN_METHODS } from './methods.js';
 import { ERRORS, META, MODERN_VERSIONS } from './protocol.js';
 import { objectOf, objectsIn, toRaw } from './raw-json.js';
-import { elementsOf, isArrayAt, isObjectAt, isStringAt, type MemberSpan, membersOf } from './scan.js';
+import {
+  elementsOf,
+  isArrayAt,
+  isObjectAt,
+  isStringAt,
+  type MemberSpan,
+  membersOf,
+  placesOf,
+  type Shape,
+} from './scan.js';
 
 /** What a modern result says that no legacy server says of itself. */
 export interface ServerSide {
@@ -46,13 +55,13 @@ export function toModernEdits(method: string, message: ResponseMessage, server: 
   const { bytes, result } = message;
   if (result === undefined) return errorEdits(bytes);
   if (!isObjectAt(bytes, result.start)) return [];
-  const scanned = membersOf(bytes, result.start, ['_meta', 'resultType', 'ttlMs', 'cacheScope']);
-  if (typeof scanned === 'string') return [];
-  const { _meta: meta, resultType, ttlMs, cacheScope } = scanned.members;
+  const scanned = placesOf(bytes, result.start, RESULT);
+  if (scanned === 'malformed' || scanned.repeated !== 0) return [];
+  const [meta, resultType, ttlMs, cacheScope] = scanned.places;
   const edits: Edit[] = [];
-  const added: string[] = [];
+  let added = '';
   const set = (name: string, member: MemberSpan | undefined, raw: RawJson) => {
-    if (member === undefined) added.push(`"${name}":${raw}`);
+    if (member === undefined) added += `${added === '' ? '' : ','}"${name}":${raw}`;
     else edits.push({ at: member, raw });
   };
   set('resultType', resultType, '"complete"');
@@ -60,14 +69,16 @@ export function toModernEdits(method: string, message: ResponseMessage, server: 
     set('ttlMs', ttlMs, `${server.ttlMs}`);
     set('cacheScope', cacheScope, '"private"');
   }
-  const serverInfo = server.serverInfo && `"${META.serverInfo}":${server.serverInfo}`;
-  if (serverInfo !== undefined && meta === undefined) added.push(`"_meta":{${serverInfo}}`);
-  if (serverInfo !== undefined && meta !== undefined && lacks(bytes, meta, META.serverInfo)) {
-    edits.push(insertion(bytes, meta.start, serverInfo));
+  if (server.serverInfo !== undefined) {
+    const serverInfo = `"${META.serverInfo}":${server.serverInfo}`;
+    if (meta === undefined) set('_meta', meta, `{${serverInfo}}`);
+    else if (lacks(bytes, meta, META.serverInfo)) edits.push(insertion(bytes, meta.start, serverInfo));
   }
-  if (added.length > 0) edits.push(insertion(bytes, result.start, added.join(',')));
+  if (added !== '') edits.push(insertion(bytes, result.start, added));
   return edits;
 }
+
+const RESULT: Shape = { names: ['_meta', 'resultType', 'ttlMs', 'cacheScope'] };
 
 const lacks = (bytes: Buffer, meta: MemberSpan, name: string): boolean => {
   if (!isObjectAt(bytes, meta.start)) return false;
@@ -103,15 +114,12 @@ const MAX_ELICITATIONS = 100;
 
 /** Of an answer that is plain JSON (MCP 2026-07-28, streamable-http: protocol version header; basic/index: `_meta`). */
 export function statusOf(answer: Buffer): 200 | 400 | 404 {
-  // Nearly all are results, which may be large: they are not walked through for this.
-  if (!answer.includes(ERROR)) return 200;
   const message = readMessage(answer);
   const isError = message.kind === 'response' && message.result === undefined;
   const code = isError ? valueAt(answer, ['error', 'code']) : undefined;
   return (code && STATUS.get(Number(rawAt(answer, code)))) ?? 200;
 }
 
-const ERROR = Buffer.from('"error"');
 const STATUS: ReadonlyMap<number, 400 | 404> = new Map([
   [ERRORS.unknownMethod.code, 404],
   [ERRORS.headerMismatch.code, 400],

@@ -2,7 +2,8 @@
  * JSON-RPC messages as bytes with known places. A message is never re-serialised: what is not an id, a progress token or
  * a cancelled request id leaves exactly as it came, so large integers, `1.0`, unknown members and escapes survive.
  */
-
+import { isUtf8 } from 'node:buffer';
+import { isJson, MAX_DEPTH, skipSpace } from './json.js';
 import { META } from './protocol.js';
 import {
   elementsOf,
@@ -15,7 +16,6 @@ import {
   type ScannedPlaces,
   type Shape,
   type Span,
-  skipSpace,
   textAt,
 } from './scan.js';
 
@@ -100,10 +100,18 @@ const SUBJECTS: ReadonlyMap<string, 'progressToken' | 'requestId'> = new Map([
   ['notifications/cancelled', 'requestId'],
 ]);
 
-export function readMessage(bytes: Buffer): Message | Invalid {
+/** Of what may be from anybody: whether it is JSON at all is found out on the way. */
+export function readCheckedMessage(bytes: Buffer): Message | Invalid | 'not JSON' {
+  if (!isUtf8(bytes)) return 'not JSON';
+  const message = readMessage(bytes, MAX_DEPTH);
+  return message.kind === 'invalid' && !isJson(bytes) ? 'not JSON' : message;
+}
+
+/** With `room`, one that is not invalid is JSON, if it is UTF-8, of no more levels than that. */
+export function readMessage(bytes: Buffer, room?: number): Message | Invalid {
   const at = skipSpace(bytes, 0);
   if (!isObjectAt(bytes, at)) return invalid('a message is a JSON object');
-  const scanned = placesOf(bytes, at, MESSAGE);
+  const scanned = placesOf(bytes, at, MESSAGE, room);
   if (scanned === 'malformed') return invalid(FAULTS.malformed);
   if (scanned.repeated !== 0) return invalid(FAULTS.duplicate);
   const [version, id, named, params, result, error] = scanned.places;

@@ -3,6 +3,8 @@
  * Requests gain the envelope, results lose what is new; what a child wants to know is asked of the client; what the new
  * era has no request for is answered here. Lines for the child end with their line break. No I/O, no clock.
  */
+
+import { skipSpace } from './json.js';
 import { asLogLevel, type LogLevel } from './log-levels.js';
 import { lineOf, type RawJson, rawAt, splice, textAt, valueAt } from './message.js';
 import * as calls from './modern-child-calls.js';
@@ -24,7 +26,7 @@ import {
 } from './modern-child-results.js';
 import { ERRORS, errorAnswer, META, type RpcError, rawAnswer, resultAnswer, withdrawal } from './protocol.js';
 import { parseObject } from './raw-json.js';
-import { isObjectAt, membersOf, type Span, skipSpace } from './scan.js';
+import { isObjectAt, membersOf, type Span } from './scan.js';
 
 export interface ModernChild {
   /** The id of the `initialize` that waits for the child's DiscoverResult. */

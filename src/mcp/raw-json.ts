@@ -2,9 +2,9 @@
  * Small pieces of JSON: as they stand in a message, and as values. Not for what may be large: that is found by places
  * (`scan.ts`) and never parsed.
  */
-import { isJson } from './json.js';
+import { isJson, skipSpace } from './json.js';
 import { type RawJson, rawAt } from './message.js';
-import { isObjectAt, membersAt, skipSpace } from './scan.js';
+import { isObjectAt, membersAt } from './scan.js';
 
 /** A value of ours as JSON, in the form of what is cut out of messages. */
 export function toRaw(value: unknown): RawJson {

@@ -1,7 +1,9 @@
 /**
  * Finds members of a JSON object by byte offset, without building the value: a result of many MiB is skipped, not parsed.
- * It checks the structure it walks and no more; whether a text is JSON at all for `json.ts`.
+ * It checks the structure it walks and no more, unless it is told to.
  */
+
+import { endOfJson, endOfJsonString, skipSpace } from './json.js';
 
 /** Half-open range of bytes. */
 export interface Span {
@@ -87,28 +89,36 @@ export interface ScannedPlaces {
   readonly inner: ScannedPlaces | undefined;
 }
 
-/** Walks an object, and what is looked into of it, once. */
+/**
+ * Walks an object, and what is looked into of it, once. With `room`, which says how many levels it may have, all of it is
+ * checked: one that is not malformed is JSON then, if it is UTF-8.
+ */
 export function placesOf(
   bytes: Buffer,
   at: number,
   { names, inner: within }: Shape,
+  room: number = UNCHECKED,
 ): ScannedPlaces | 'malformed' {
+  if (room === 0) return 'malformed';
   const places: (MemberSpan | undefined)[] = [];
   for (let i = 0; i < names.length; i += 1) places.push(undefined);
   let repeated = 0;
   let inner: ScannedPlaces | undefined;
   let key = firstKey(bytes, at);
   while (key >= 0) {
-    const keyEnd = endOfString(bytes, key);
+    const keyEnd = room === UNCHECKED ? endOfString(bytes, key) : endOfJsonString(bytes, key);
     const start = startOfValue(bytes, keyEnd);
     if (start === -1) return 'malformed';
     const index = indexAt(bytes, key, keyEnd, names);
     const isFirst = index !== -1 && places[index] === undefined;
     const isWithin = isFirst && within !== undefined && within.under === names[index];
-    const scanned = isWithin && isObjectAt(bytes, start) ? placesOf(bytes, start, within.shape) : undefined;
-    if (scanned === 'malformed') return scanned;
-    const end = scanned === undefined ? endOfValue(bytes, start) : scanned.end;
-    if (scanned !== undefined) inner = scanned;
+    let end: number;
+    if (isWithin && isObjectAt(bytes, start)) {
+      const scanned = placesOf(bytes, start, within.shape, room - 1);
+      if (scanned === 'malformed') return scanned;
+      inner = scanned;
+      end = scanned.end;
+    } else end = room === UNCHECKED ? endOfValue(bytes, start) : endOfJson(bytes, start, room - 1);
     if (isFirst) places[index] = { start, end, key };
     else if (index !== -1) repeated |= 1 << index;
     key = nextKey(bytes, end);
@@ -131,6 +141,8 @@ export function entriesOf(bytes: Buffer, at: number, limit: number): Entry[] | '
   }
   return key === MALFORMED ? 'malformed' : entries;
 }
+
+const UNCHECKED = Number.POSITIVE_INFINITY;
 
 /** Instead of where a key begins: there is none where one must be; below it, the end of the object (`endOf`). */
 const MALFORMED = -1;
@@ -175,16 +187,6 @@ export function elementsOf(bytes: Buffer, at: number, limit: number): Span[] | '
     if (bytes[i] !== COMMA) return 'malformed';
     i = skipSpace(bytes, i + 1);
   }
-}
-
-export function skipSpace(bytes: Buffer, at: number): number {
-  let i = at;
-  // Most often there is none, and one look says so.
-  for (let c = bytes[i] ?? 0xff; c <= 0x20; c = bytes[i] ?? 0xff) {
-    if (c !== 0x20 && c !== 0x0a && c !== 0x0d && c !== 0x09) return i;
-    i += 1;
-  }
-  return i;
 }
 
 export const isArrayAt = (bytes: Buffer, at: number): boolean => bytes[at] === OPEN_BRACKET;

@@ -2,6 +2,7 @@
 import { hasFlag } from './capabilities.js';
 import { insertion } from './edits.js';
 import type { ModernRequest } from './envelope.js';
+import { skipSpace } from './json.js';
 import {
   type Edit,
   type NotificationMessage,
@@ -13,7 +14,7 @@ import {
 } from './message.js';
 import { because, ERRORS, META, type RpcError, rawAnswer } from './protocol.js';
 import { objectOf, objectsIn, toRaw } from './raw-json.js';
-import { elementsOf, isArrayAt, isObjectAt, membersOf, skipSpace } from './scan.js';
+import { elementsOf, isArrayAt, isObjectAt, membersOf } from './scan.js';
 
 export interface Filter {
   readonly toolsListChanged: boolean;

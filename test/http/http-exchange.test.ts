@@ -11,7 +11,7 @@ import { startBridge } from '../fixtures/bridge.js';
 import { until } from '../fixtures/until.js';
 
 const LOOPBACK = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
-const FRAME = { headers: [], count: () => undefined };
+const FRAME = { headers: [], count: () => undefined, fail: () => undefined };
 const GET = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
 
 /** Exchanges in the order of their requests. */

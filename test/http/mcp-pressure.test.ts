@@ -119,7 +119,11 @@ for (const [form, accept] of [
 test('what a socket has taken but not passed on counts as unread', async () => {
   const unread = new Unread(0);
   const listener: RequestListener = (request, response) => {
-    const http = new HttpExchange(request, response, '/', { headers: [], count: () => undefined });
+    const http = new HttpExchange(request, response, '/', {
+      headers: [],
+      count: () => undefined,
+      fail: () => undefined,
+    });
     const stream = new EventStream({
       http,
       pingMs: 60_000,

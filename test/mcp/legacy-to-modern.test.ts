@@ -112,6 +112,11 @@ for (const [legacy, modern, status] of ERRORS) {
   });
 }
 
+test('an error is told from a result by what its name means, not by how it is written', () => {
+  const escaped = '{"jsonrpc":"2.0","id":1,"\\u0065rror":{"\\u0063ode":-32601,"message":""}}';
+  assert.equal(statusOf(Buffer.from(escaped)), 404);
+});
+
 test('a result is 200, whatever is in it', () => {
   assert.equal(statusOf(Buffer.from('{"jsonrpc":"2.0","id":1,"result":{"error":{"code":-32601}}}')), 200);
 });

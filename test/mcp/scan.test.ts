@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { elementsOf, membersOf, type Span, skipSpace, textAt } from '../../src/mcp/scan.js';
+import { skipSpace } from '../../src/mcp/json.js';
+import { elementsOf, membersOf, type Span, textAt } from '../../src/mcp/scan.js';
 import { idText, objectWith, stringText, valueText } from '../fixtures/json-text.js';
 
 const valueAt = (bytes: Buffer, span: Span | undefined): unknown =>
