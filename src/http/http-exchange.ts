@@ -2,7 +2,7 @@
  * One HTTP request and its answer at the MCP endpoints, in Node's own terms. Between the two stands nothing: fetch's
  * Request and Response would take more of the processor than all that the relay does (docs/performance.md).
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { Maybe } from '../base/maybe.js';
 import type { CountRequest } from './request-metrics.js';
 
@@ -45,17 +45,19 @@ export class HttpExchange {
   /** Without its query, as the client typed it. */
   readonly path: string;
   readonly #frame: HttpFrame;
+  readonly #headers: IncomingHttpHeaders;
 
   constructor(request: IncomingMessage, response: ServerResponse, path: string, frame: HttpFrame) {
     this.request = request;
     this.response = response;
     this.path = path;
     this.#frame = frame;
+    this.#headers = request.headers;
   }
 
   /** `name` in lower case. A header that came twice is one list (RFC 9110 §5.3). */
   header(name: string): string | undefined {
-    const value = this.request.headers[name];
+    const value = this.#headers[name];
     return typeof value === 'object' ? value.join(', ') : value;
   }
 

@@ -44,7 +44,8 @@ export function mcpGate({ publicUrl, origins, endpoint, count, random, log }: Mc
     if (path === undefined || method === 'OPTIONS') return false;
     const { origin } = headers;
     const http = new HttpExchange(request, response, path, origin === undefined ? frame : frameFor(origin));
-    if (!isOurs(headers.host) || !isOurs(host)) http.reply(jsonReply(403, FOREIGN_HOST));
+    const isForUs = isOurs(host) && (host === headers.host || isOurs(headers.host));
+    if (!isForUs) http.reply(jsonReply(403, FOREIGN_HOST));
     else if (origin !== undefined && !origins.accepts(origin)) http.reply(jsonReply(403, FOREIGN_ORIGIN));
     else void http.answerWith(() => endpoint(http, server || undefined));
     return true;

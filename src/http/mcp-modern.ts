@@ -60,13 +60,13 @@ export function modernDoor(deps: ModernDoorDeps): ModernDoor {
     const header = (name: string) => http.header(name);
     const classified = classify(message, header);
     if (classified.is === 'legacy') return 'legacy';
-    const id = message.kind === 'request' ? rawAt(message.bytes, message.id) : undefined;
-    if (classified.is === 'refused') return refuse(classified.status, classified.error, id);
-    if (sessions.isClosed) return refuseStopping(id);
+    const id = () => (message.kind === 'request' ? rawAt(message.bytes, message.id) : undefined);
+    if (classified.is === 'refused') return refuse(classified.status, classified.error, id());
+    if (sessions.isClosed) return refuseStopping(id());
     if (classified.is === 'modern notification') return ACCEPTED;
     const { request } = classified;
     return after(ledgers.room(caller.userId), () => {
-      if (sessions.isClosed) return refuseStopping(id);
+      if (sessions.isClosed) return refuseStopping(id());
       const answer = new PostAnswer(desk, {
         http,
         owner: caller.userId,

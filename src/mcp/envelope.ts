@@ -23,7 +23,7 @@ import {
   MODERN_VERSIONS,
   type RpcError,
 } from './protocol.js';
-import { isObjectAt, type MemberSpan, type ScannedPlaces, type Span, textAt } from './scan.js';
+import { isObjectAt, isTextAt, type MemberSpan, type ScannedPlaces, type Span, textAt } from './scan.js';
 
 /** What a modern request says of its client. */
 export interface Envelope {
@@ -137,7 +137,7 @@ function membersIn({ places }: ScannedPlaces): ModernParams['members'] {
 /** `members` in the order of `OWN_META`, without the first. */
 function readEnvelope(bytes: Buffer, members: ScannedPlaces['places']): Envelope | Refused {
   const [version, clientInfo, capabilities, logLevel] = members;
-  const text = version && version.end - version.start <= LONGEST_VERSION ? textAt(bytes, version) : undefined;
+  const text = version && textOf(bytes, version);
   if (text === undefined) return missing(META.version);
   if (capabilities === undefined || !isObjectAt(bytes, capabilities.start)) return missing(META.capabilities);
   if (clientInfo !== undefined && !isObjectAt(bytes, clientInfo.start)) return missing(META.clientInfo);
@@ -154,6 +154,11 @@ function readEnvelope(bytes: Buffer, members: ScannedPlaces['places']): Envelope
     capabilities: rawAt(bytes, capabilities),
     logLevel: level,
   };
+}
+
+function textOf(bytes: Buffer, version: Span): string | undefined {
+  if (isTextAt(bytes, version, MODERN_VERSION)) return MODERN_VERSION;
+  return lengthOf(version) <= LONGEST_VERSION ? textAt(bytes, version) : undefined;
 }
 
 const lengthOf = (span: Span | undefined) => (span === undefined ? 0 : span.end - span.start);
