@@ -12,7 +12,10 @@ export class ClientExchange implements Exchange {
   readonly #exchange: Exchange;
   readonly #sessions: Pick<Sessions, 'called'>;
   readonly #server: string;
-  #client: 'waits' | 'is gone' | 'has its answer' = 'waits';
+  /** It has ended, and is counted. */
+  #isOver: boolean = false;
+  /** Its client left before that. */
+  #isGone: boolean = false;
   #leave: (() => void) | undefined;
 
   constructor(exchange: Exchange, sessions: Pick<Sessions, 'called'>, server: string) {
@@ -26,7 +29,7 @@ export class ClientExchange implements Exchange {
   }
 
   get isGone(): boolean {
-    return this.#client === 'is gone';
+    return this.#isGone;
   }
 
   send(message: Buffer): Drain {
@@ -34,24 +37,24 @@ export class ClientExchange implements Exchange {
   }
 
   end(answer: Buffer | undefined, retryAfterSeconds?: number, outcome = outcomeOf(answer)): Drain {
-    if (this.#client === 'has its answer') return undefined;
-    this.#client = 'has its answer';
-    // It may be kept far longer than the request, which this may hold.
+    if (this.#isOver) return undefined;
+    this.#isOver = true;
+    // An exchange may be kept far longer than its request, which this may hold.
     this.#leave = undefined;
     this.#sessions.called(this.#server, outcome);
     return this.#exchange.end(answer, retryAfterSeconds, outcome);
   }
 
-  /** From now on `leave` is what has to be done when the client goes away before its answer: at once, if it has gone. */
-  whenGone(leave: () => void): void {
-    if (this.#client === 'waits') this.#leave = leave;
-    else if (this.#client === 'is gone') leave();
+  /** Replaces what was to be done when the client goes away before its answer; done at once if nobody waits any more. */
+  leaveWithClient(leave: () => void): void {
+    if (this.#isGone || this.#isOver) leave();
+    else this.#leave = leave;
   }
 
   /** The client goes away. */
   readonly go = (): void => {
-    if (this.#client !== 'waits') return;
-    this.#client = 'is gone';
+    if (this.#isGone || this.#isOver) return;
+    this.#isGone = true;
     this.#leave?.();
     // If it has not come to anybody yet.
     void this.end(undefined);

@@ -1,6 +1,6 @@
 /**
- * What breaks on the way of a modern request to a child is an incident for the operator and an error for its client, not
- * the end of the broker.
+ * Runs what is done for a modern request, and answers the request if that refuses it or breaks. What breaks is an incident
+ * for the operator, not the end of the broker.
  */
 import { type Randomness, randomId } from '../base/ids.js';
 import { describeError, type Log } from '../base/log.js';
@@ -8,16 +8,13 @@ import { after, type Maybe } from '../base/maybe.js';
 import type { RpcError } from '../mcp/protocol.js';
 import { refuse } from './answers.js';
 import type { Exchange } from './calls.js';
-import * as failures from './failures.js';
+import { brokenBridge } from './failures.js';
 import type { Asked } from './modern.js';
 
 export interface IncidentsOptions {
   readonly random: Randomness;
   readonly log: Log;
 }
-
-/** Why a request gets no child; undefined when it has what it needs. */
-export type Refusal = RpcError | undefined;
 
 export class Incidents {
   readonly #options: IncidentsOptions;
@@ -27,8 +24,8 @@ export class Incidents {
   }
 
   /** Does `work`, at once or later, on behalf of a request that is answered if that refuses it, or breaks. */
-  attempt(asked: Asked, exchange: Exchange, work: () => Maybe<Refusal>): void {
-    const end = (error: Refusal) => {
+  attempt(asked: Asked, exchange: Exchange, work: () => Maybe<RpcError | undefined>): void {
+    const end = (error: RpcError | undefined) => {
       if (error !== undefined) refuse(asked.request.message, exchange, error);
     };
     try {
@@ -45,7 +42,6 @@ export class Incidents {
     const incident = randomId<string>(random, 'in_');
     const { method } = request.message;
     log.error('request.failed', { incident, server, method, error: describeError(error) });
-    const { brokenBridge } = failures;
     return { ...brokenBridge, message: `${brokenBridge.message} (${incident})` };
   }
 }

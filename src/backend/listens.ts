@@ -66,7 +66,10 @@ export class Listens {
     const entry = { message, id: rawAt(message.bytes, message.id), exchange, listen: UNHEARD };
     this.#entries.add(entry);
     const written = this.#options.write(life, this.#ask(entry, life));
-    if (written === 'clogged') this.#refuse(entry, failures.childNotReading);
+    if (written === 'clogged') {
+      this.#withdraw(entry);
+      this.#refuse(entry, failures.childNotReading);
+    }
     return () => this.#drop(entry);
   }
 

@@ -17,7 +17,7 @@ import { refuse } from './answers.js';
 import type { ClientExchange } from './client-exchange.js';
 import * as failures from './failures.js';
 import { KNOWN, MAX_KNOWN_BYTES } from './handshake.js';
-import type { Incidents, Refusal } from './incidents.js';
+import type { Incidents } from './incidents.js';
 import type { ListeningPlaces } from './listening-places.js';
 import type { Asked, ModernOptions, ModernWay } from './modern.js';
 import { ModernClient } from './modern-client.js';
@@ -52,7 +52,7 @@ export class ModernBridge implements ModernWay {
     this.#greetings = new ExpiringMap({ now: options.now, ...KNOWN });
   }
 
-  request(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
+  request(asked: Asked, exchange: ClientExchange): Maybe<RpcError | undefined> {
     const { message, about } = asked.request;
     if (about.extension !== undefined) return ERRORS.unknownMethod;
     switch (message.method) {
@@ -65,7 +65,7 @@ export class ModernBridge implements ModernWay {
     }
   }
 
-  #discover(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
+  #discover(asked: Asked, exchange: ClientExchange): Maybe<RpcError | undefined> {
     const { message } = asked.request;
     return after(this.#greetingFor(asked), (greeting) => {
       if ('code' in greeting) return greeting;
@@ -75,7 +75,7 @@ export class ModernBridge implements ModernWay {
     });
   }
 
-  #call(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
+  #call(asked: Asked, exchange: ClientExchange): Maybe<RpcError | undefined> {
     // A retry that is refused is not worth a client.
     const retry = this.#parked.find(asked);
     if (typeof retry === 'object') return retry.fault;
@@ -83,7 +83,7 @@ export class ModernBridge implements ModernWay {
     return after(headerFault(client, asked), (fault) => {
       if (exchange.isGone || fault !== undefined) return fault;
       if (retry === 'a new call') this.#begin(asked, exchange, client);
-      else exchange.whenGone(retry(exchange));
+      else exchange.leaveWithClient(retry(exchange));
       return undefined;
     });
   }
@@ -98,8 +98,9 @@ export class ModernBridge implements ModernWay {
     const start = (lane: Lane) =>
       this.#incidents.attempt(asked, exchange, () => void this.#carry(asked, exchange, client, lane));
     const callOff = client.whenAlone(start, (error) => refuse(asked.request.message, exchange, error));
-    if (callOff !== undefined) exchange.whenGone(callOff);
+    if (callOff !== undefined) exchange.leaveWithClient(callOff);
   }
+
   /** Ends what nobody came back to, and what waited too long. */
   tick(): void {
     this.#parked.tick();
@@ -118,10 +119,10 @@ export class ModernBridge implements ModernWay {
       request.about.mayAsk === true
         ? this.#parked.begin(asked, exchange, lane)
         : lane.carry(new ModernExchange(request, exchange, lane, heard));
-    exchange.whenGone(leave);
+    exchange.leaveWithClient(leave);
   }
 
-  #listen(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
+  #listen(asked: Asked, exchange: ClientExchange): Maybe<RpcError | undefined> {
     const { message } = asked.request;
     const filter = readFilter(asked.request);
     if ('fault' in filter) return filter.fault;
@@ -141,7 +142,7 @@ export class ModernBridge implements ModernWay {
         client.watch();
       };
       const id = rawAt(message.bytes, message.id);
-      exchange.whenGone(client.listeners.add({ id, filter: granting, exchange, serverInfo, over }));
+      exchange.leaveWithClient(client.listeners.add({ id, filter: granting, exchange, serverInfo, over }));
       // Nothing changes that nobody does, but a resource may.
       if (granting.resourceSubscriptions.length > 0) void session?.greeting();
       client.watch();
@@ -208,7 +209,7 @@ export class ModernBridge implements ModernWay {
   }
 }
 
-function headerFault(client: ModernClient, { request, header }: Asked): Maybe<Refusal> {
+function headerFault(client: ModernClient, { request, header }: Asked): Maybe<RpcError | undefined> {
   if (request.message.method !== 'tools/call' || request.name === undefined) return undefined;
   return after(client.toolHeaders.of(request.name), (expected) =>
     checkParamHeaders(expected, request, header),

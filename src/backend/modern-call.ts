@@ -175,7 +175,7 @@ export class ModernCall extends ModernExchange implements Place {
     return drain;
   }
 
-  /** Most calls are never asked anything. */
+  /** Most calls are never asked anything: `step` would say the same, at the price of more objects. */
   #endWithout(answer: Buffer | undefined): Drain {
     this.#rounds = ENDED_WITHOUT;
     return this.#finish(answer);

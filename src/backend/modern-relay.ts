@@ -7,10 +7,10 @@ import { after, type Maybe } from '../base/maybe.js';
 import type { ModernRequest } from '../mcp/envelope.js';
 import { rawAt } from '../mcp/message.js';
 import { checkParamHeaders } from '../mcp/param-headers.js';
+import type { RpcError } from '../mcp/protocol.js';
 import { keptFor } from '../mcp/relayed-results.js';
 import type { ClientExchange } from './client-exchange.js';
 import * as failures from './failures.js';
-import type { Refusal } from './incidents.js';
 import type { ListeningPlaces } from './listening-places.js';
 import type { Asked, ModernOptions, ModernWay } from './modern.js';
 import { RelayEar } from './relay-ear.js';
@@ -27,7 +27,7 @@ export class ModernRelay implements ModernWay {
     this.#places = places;
   }
 
-  request(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
+  request(asked: Asked, exchange: ClientExchange): Maybe<RpcError | undefined> {
     const { request } = asked;
     const ear = this.#earOf(asked);
     switch (request.message.method) {
@@ -50,7 +50,7 @@ export class ModernRelay implements ModernWay {
     ear: RelayEar,
     heard?: (answer: Buffer) => void,
   ): undefined {
-    exchange.whenGone(ear.call(request, new RelayedCall(exchange, request, heard)));
+    exchange.leaveWithClient(ear.call(request, new RelayedCall(exchange, request, heard)));
   }
 
   #discover(request: ModernRequest, exchange: ClientExchange, ear: RelayEar): undefined {
@@ -61,10 +61,10 @@ export class ModernRelay implements ModernWay {
     void exchange.end(keptFor(rawAt(message.bytes, message.id), known));
   }
 
-  #listen({ caller, request }: Asked, exchange: ClientExchange, ear: RelayEar): Refusal {
+  #listen({ caller, request }: Asked, exchange: ClientExchange, ear: RelayEar): RpcError | undefined {
     const giveBack = this.#places.take(caller.userId);
     if (giveBack === undefined) return failures.tooManyListeners;
-    exchange.whenGone(
+    exchange.leaveWithClient(
       ear.listen(request, {
         streams: exchange.streams,
         send: (notification) => exchange.send(notification),
@@ -78,10 +78,16 @@ export class ModernRelay implements ModernWay {
   }
 
   /** What the headers of a call say of its arguments is checked here: on stdio there are no headers. */
-  #callTool({ request, header }: Asked, exchange: ClientExchange, ear: RelayEar): Maybe<Refusal> {
+  #callTool(
+    { request, header }: Asked,
+    exchange: ClientExchange,
+    ear: RelayEar,
+  ): Maybe<RpcError | undefined> {
     return after(ear.headersOf(request), (expected) => {
       if (exchange.isGone) return undefined;
-      return checkParamHeaders(expected, request, header) ?? this.#call(request, exchange, ear);
+      const fault = checkParamHeaders(expected, request, header);
+      if (fault === undefined) this.#call(request, exchange, ear);
+      return fault;
     });
   }
 

@@ -8,11 +8,11 @@ import type { Caller, GrantId, Randomness } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import { after, type Maybe } from '../base/maybe.js';
 import type { Header, ModernRequest } from '../mcp/envelope.js';
-import { because, ERRORS } from '../mcp/protocol.js';
+import { because, ERRORS, type RpcError } from '../mcp/protocol.js';
 import type { Exchange } from './calls.js';
 import { ClientExchange } from './client-exchange.js';
 import type { ConfiguredServer } from './eras.js';
-import { Incidents, type Refusal } from './incidents.js';
+import { Incidents } from './incidents.js';
 import { ListeningPlaces } from './listening-places.js';
 import { ModernBridge } from './modern-bridge.js';
 import { ModernRelay } from './modern-relay.js';
@@ -28,9 +28,9 @@ export interface Asked {
   readonly header: Header;
 }
 
-/** Answers, or says why not. */
+/** Answers, or returns why it does not; undefined when it is answered already, or will be. */
 export interface ModernWay {
-  request(asked: Asked, exchange: ClientExchange): Maybe<Refusal>;
+  request(asked: Asked, exchange: ClientExchange): Maybe<RpcError | undefined>;
 }
 
 export interface ModernOptions {
@@ -78,7 +78,7 @@ export class Modern {
     return exchange.go;
   }
 
-  #send(asked: Asked, exchange: ClientExchange): Maybe<Refusal> {
+  #send(asked: Asked, exchange: ClientExchange): Maybe<RpcError | undefined> {
     const { bytes, method } = asked.request.message;
     if (method === 'subscriptions/listen' && bytes.length > MAX_LISTEN_BYTES) return TOO_LONG;
     return after(this.#options.sessions.eraOf(asked.caller, asked.server), (era) => {

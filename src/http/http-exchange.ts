@@ -45,6 +45,7 @@ export class HttpExchange {
   /** Without its query, as the client typed it. */
   readonly path: string;
   readonly #frame: HttpFrame;
+  /** Node's own is a getter. */
   readonly #headers: IncomingHttpHeaders;
 
   constructor(request: IncomingMessage, response: ServerResponse, path: string, frame: HttpFrame) {

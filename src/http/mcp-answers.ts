@@ -117,6 +117,7 @@ export class PostAnswer<Owner> implements Exchange {
       return undefined;
     }
     const isPlain = this.headers === noHeaders && this.#retryAfter === undefined;
+    // Results may be large: they are not walked through for a status.
     const status = outcome === 'answered' ? 200 : (this.#desk.statusOf?.(body) ?? 200);
     http.reply(jsonReply(status, body, isPlain ? undefined : { ...this.headers(), ...this.#retryAfter }));
     return body.length < SHORT_BYTES ? undefined : this.#desk.hold(this, body.length);

@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { UserId } from '../base/ids.js';
-import type { Maybe } from '../base/maybe.js';
+import { after, type Maybe } from '../base/maybe.js';
 import { MESSAGES_PER_USER } from './mcp-ledger.js';
 
 export type BodyFault = 'too large' | 'too many' | 'cut off';
@@ -18,7 +18,7 @@ export class Bodies {
     this.#maxBytes = maxBytes;
   }
 
-  /** Reads the body and holds its place until `use` is done with it. */
+  /** Reads the body and holds its place until `use` is done with it, which neither throws nor rejects. */
   read(request: IncomingMessage, user: UserId, use: (body: Buffer | BodyFault) => Maybe<void>): void {
     // The HTTP parser holds a sender to the length it announced, so the common case needs no counting.
     const announced = request.headers['content-length'];
@@ -31,15 +31,7 @@ export class Bodies {
       return held > this.#maxBytes * MESSAGES_PER_USER ? 'too many' : undefined;
     };
     const leave = () => void this.#add(user, -taken);
-    const done = (body: Buffer | BodyFault) => {
-      let used: Maybe<void> | undefined;
-      try {
-        used = use(body);
-      } finally {
-        if (used instanceof Promise) void used.then(leave, leave);
-        else leave();
-      }
-    };
+    const done = (body: Buffer | BodyFault) => void after(use(body), leave);
     const fault = announced === undefined ? undefined : take(Number(announced));
     if (fault !== undefined) done(fault);
     else readAll(request, announced === undefined ? take : undefined, done);
@@ -62,7 +54,12 @@ function readAll(
   take: ((bytes: number) => BodyFault | undefined) | undefined,
   done: (body: Buffer | BodyFault) => void,
 ): void {
-  /** The request is there until it is answered, and may be then: what has come of it goes on alone. */
+  // Who is asked for may take its time, and its client leave meanwhile: then nothing is heard of it any more.
+  if (request.destroyed) {
+    done('cut off');
+    return;
+  }
+  // The request, and with it these listeners, may be there long after: what came is let go of before.
   let chunks: Buffer[] | undefined = [];
   const end = (body: Buffer | BodyFault) => {
     if (chunks === undefined) return;

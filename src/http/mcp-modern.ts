@@ -48,6 +48,7 @@ export function modernDoor(deps: ModernDoorDeps): ModernDoor {
   const { modern, sessions, ledgers, decideAfterMs, connect, hold, accepted } = deps;
   const desk: PostAnswerDesk<UserId> = {
     decideAfterMs,
+    // Most answers are short, and need no account.
     openStream: (answer) => {
       const unread = ledgers.unreadOf(answer.owner);
       return connect(answer.http, unread, () => answer.leave(), { headers: answer.headers() });

@@ -11,7 +11,6 @@ import { SECOND } from '../base/clock.js';
 import type { Caller, Randomness } from '../base/ids.js';
 import { after, type Maybe } from '../base/maybe.js';
 import { isModernVersion } from '../mcp/envelope.js';
-import { isJson } from '../mcp/json.js';
 import {
   type Invalid,
   type Message,
@@ -84,7 +83,7 @@ const USUAL_ACCEPT = 'application/json, text/event-stream';
 const JSON_TYPE = /^application\/json\s*(;|$)/i;
 const RETRY_SOON = { 'Retry-After': '1' };
 
-/** What a request is answered whose path names `server`, or undefined for the first. None: it is answered otherwise. */
+/** The reply to a request whose path names `server` (undefined: the first); undefined when it is answered already, or will be. */
 export type McpEndpoint = (http: HttpExchange, server: string | undefined) => Maybe<Reply | undefined>;
 
 export function mcpEndpoint(deps: McpDeps): McpEndpoint {
@@ -158,14 +157,12 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     caller: Caller,
     body: Buffer,
   ): Maybe<Reply | undefined> {
-    const batch = readBatch(body, MAX_BATCH);
-    if (batch !== undefined)
-      return isJson(body) ? handOnBatch(http, server, caller, batch) : refuse(400, ERRORS.malformed);
-    const message = readCheckedMessage(body);
-    if (message === 'not JSON') return refuse(400, ERRORS.malformed);
-    if (message.kind === 'invalid') return refuseInvalid(message);
-    const answered = ofModern({ http, server, caller, message });
-    return answered === 'legacy' ? handOnSingle(http, server, caller, message) : answered;
+    const posted = readBatch(body, MAX_BATCH) ?? readCheckedMessage(body);
+    if (posted === 'not JSON') return refuse(400, ERRORS.malformed);
+    if (Array.isArray(posted)) return handOnBatch(http, server, caller, posted);
+    if (posted.kind === 'invalid') return refuseInvalid(posted);
+    const answered = ofModern({ http, server, caller, message: posted });
+    return answered === 'legacy' ? handOnSingle(http, server, caller, posted) : answered;
   }
 
   function handOnSingle(
@@ -201,9 +198,8 @@ export function mcpEndpoint(deps: McpDeps): McpEndpoint {
     http: HttpExchange,
     server: string,
     caller: Caller,
-    batch: readonly (Message | Invalid)[] | Invalid,
+    batch: readonly (Message | Invalid)[],
   ): Promise<Reply | undefined> {
-    if ('kind' in batch) return refuseInvalid(batch);
     const messages = batch.filter((message) => message.kind !== 'invalid');
     if (batch.length === 0) return refuseInvalid({ why: 'an empty batch' });
     if (messages.length < batch.length)

@@ -12,8 +12,8 @@ export function removals(bytes: Buffer, at: number, members: readonly (MemberSpa
   const edits: Edit[] = [];
   const gone = members.filter((member) => member !== undefined);
   if (gone.length === 0) return edits;
-  /** Where the first member stands, and where the first that stays does, as far as is known. */
   const begin = skipSpace(bytes, at + 1);
+  /** Where the first member stands that stays, as far as is known: all before it go in one edit, the first. */
   let first = begin;
   for (const { key, end } of gone.sort((a, b) => a.key - b.key)) {
     if (key === first) {

@@ -50,7 +50,7 @@ export interface ModernRequest {
 export interface ModernParams {
   readonly at: Span;
   readonly members: { readonly [N in (typeof PARAMS)[number]]: MemberSpan | undefined };
-  /** Of `_meta`, what belongs to the envelope. */
+  /** Of `_meta`, what belongs to the envelope; undefined for what is not there. */
   readonly envelope: readonly (MemberSpan | undefined)[];
 }
 
@@ -137,7 +137,7 @@ function membersIn({ places }: ScannedPlaces): ModernParams['members'] {
 /** `members` in the order of `OWN_META`, without the first. */
 function readEnvelope(bytes: Buffer, members: ScannedPlaces['places']): Envelope | Refused {
   const [version, clientInfo, capabilities, logLevel] = members;
-  const text = version && textOf(bytes, version);
+  const text = version && versionAt(bytes, version);
   if (text === undefined) return missing(META.version);
   if (capabilities === undefined || !isObjectAt(bytes, capabilities.start)) return missing(META.capabilities);
   if (clientInfo !== undefined && !isObjectAt(bytes, clientInfo.start)) return missing(META.clientInfo);
@@ -156,9 +156,10 @@ function readEnvelope(bytes: Buffer, members: ScannedPlaces['places']): Envelope
   };
 }
 
-function textOf(bytes: Buffer, version: Span): string | undefined {
-  if (isTextAt(bytes, version, MODERN_VERSION)) return MODERN_VERSION;
-  return lengthOf(version) <= LONGEST_VERSION ? textAt(bytes, version) : undefined;
+/** The usual one without making a string of it. */
+function versionAt(bytes: Buffer, span: Span): string | undefined {
+  if (isTextAt(bytes, span, MODERN_VERSION)) return MODERN_VERSION;
+  return lengthOf(span) <= LONGEST_VERSION ? textAt(bytes, span) : undefined;
 }
 
 const lengthOf = (span: Span | undefined) => (span === undefined ? 0 : span.end - span.start);

@@ -55,14 +55,14 @@ export function bringsInput({ params: { members } }: ModernRequest): boolean {
 }
 
 const MAX_RESPONSES = 100;
-const NONE: ReadonlyMap<string, Span> = new Map();
+const NO_RESPONSES: ReadonlyMap<string, Span> = new Map();
 
 export function readInput({ message, params }: ModernRequest): Input | { readonly fault: RpcError } {
   const { bytes } = message;
   const { requestState, inputResponses } = params.members;
   const state = requestState && textAt(bytes, requestState);
   if (requestState !== undefined && state === undefined) return fault('requestState must be a string');
-  if (inputResponses === undefined) return { requestState: state, responses: NONE };
+  if (inputResponses === undefined) return { requestState: state, responses: NO_RESPONSES };
   const responses = new Map<string, Span>();
   if (!isObjectAt(bytes, inputResponses.start)) return fault('inputResponses must be an object');
   const entries = entriesOf(bytes, inputResponses.start, MAX_RESPONSES);

@@ -1,5 +1,5 @@
 /**
- * Whether bytes are JSON in UTF-8, for texts of strangers. It builds nothing, so the worst body a client may send costs
+ * What is JSON in UTF-8, for texts of strangers, and where a value ends. It builds nothing, so the worst body a client may send costs
  * its length and no memory (JSON.parse takes seconds and a gigabyte for 16 MiB of brackets). Refuses deep nesting.
  */
 import { isUtf8 } from 'node:buffer';
@@ -30,19 +30,18 @@ export function isJson(bytes: Buffer): boolean {
   return end !== -1 && skipSpace(bytes, end) === bytes.length;
 }
 
-/** Where the JSON value that starts at `at` ends, or -1 if there is none, or one with more than `room` levels. */
-export function endOfJson(bytes: Buffer, at: number, room: number): number {
+/** Where the JSON value that starts at `at` ends, or -1 if there is none, or one of more levels than `maxDepth`. */
+export function endOfJson(bytes: Buffer, at: number, maxDepth: number): number {
   const c = bytes[at];
-  if (c === QUOTE) return endOfJsonString(bytes, at);
-  return c === OPEN_BRACE || c === OPEN_BRACKET ? endOfNested(bytes, at, room) : endOfScalar(bytes, at);
+  return c === OPEN_BRACE || c === OPEN_BRACKET ? endOfNested(bytes, at, maxDepth) : endOfScalar(bytes, at);
 }
 
-function endOfNested(bytes: Buffer, at: number, room: number): number {
+function endOfNested(bytes: Buffer, at: number, maxDepth: number): number {
   /** The bytes that close what is open, the innermost apart. */
   const open: number[] = [];
   let closing = NOTHING;
   let expected: Expected = 'value';
-  for (let i = at; i !== -1; i = skipSpace(bytes, i)) {
+  for (let i = at; ; i = skipSpace(bytes, i)) {
     const c = bytes[i];
     const isEnd = c === closing && expected !== 'value' && expected !== 'name';
     if (isEnd) {
@@ -56,23 +55,23 @@ function endOfNested(bytes: Buffer, at: number, room: number): number {
       i += 1;
     } else if (expected === 'name' || expected === 'name or end') {
       const end = endOfJsonString(bytes, i);
-      i = end === -1 ? -1 : skipSpace(bytes, end);
+      if (end === -1) return -1;
+      i = skipSpace(bytes, end);
       if (bytes[i] !== COLON) return -1;
       expected = 'value';
       i += 1;
     } else if (c === OPEN_BRACE || c === OPEN_BRACKET) {
-      if (open.length === room) return -1;
+      if (open.length === maxDepth) return -1;
       open.push(closing);
       closing = c === OPEN_BRACE ? CLOSE_BRACE : CLOSE_BRACKET;
       expected = c === OPEN_BRACE ? 'name or end' : 'value or end';
       i += 1;
     } else {
-      i = c === QUOTE ? endOfJsonString(bytes, i) : endOfScalar(bytes, i);
+      i = endOfScalar(bytes, i);
       if (i === -1) return -1;
       expected = 'more or end';
     }
   }
-  return -1;
 }
 
 /** A byte that closes nothing. */
@@ -80,6 +79,7 @@ const NOTHING = 0;
 
 function endOfScalar(bytes: Buffer, at: number): number {
   const c = bytes[at] ?? 0;
+  if (c === QUOTE) return endOfJsonString(bytes, at);
   if (c === MINUS || isDigit(c)) return endOfNumber(bytes, at);
   const literal = LITERALS.find((text) => c === text[0]);
   if (literal === undefined) return -1;
@@ -126,6 +126,7 @@ function endOfDigits(bytes: Buffer, at: number): number {
   return i > at ? i : -1;
 }
 
+/** The first place from `at` on where no white space of JSON stands; at most the end. */
 export function skipSpace(bytes: Buffer, at: number): number {
   let i = at;
   while (i < bytes.length) {

@@ -112,12 +112,10 @@ export function elicitationsIn({ bytes, result }: ResponseMessage): RequestMessa
 
 const MAX_ELICITATIONS = 100;
 
-/** Of an answer that is plain JSON (MCP 2026-07-28, streamable-http: protocol version header; basic/index: `_meta`). */
-export function statusOf(answer: Buffer): 200 | 400 | 404 {
-  const message = readMessage(answer);
-  const isError = message.kind === 'response' && message.result === undefined;
-  const code = isError ? valueAt(answer, ['error', 'code']) : undefined;
-  return (code && STATUS.get(Number(rawAt(answer, code)))) ?? 200;
+/** Of an error that is plain JSON (MCP 2026-07-28, streamable-http: protocol version header; basic/index: `_meta`). */
+export function statusOf(error: Buffer): 200 | 400 | 404 {
+  const code = valueAt(error, ['error', 'code']);
+  return (code && STATUS.get(Number(rawAt(error, code)))) ?? 200;
 }
 
 const STATUS: ReadonlyMap<number, 400 | 404> = new Map([

@@ -107,11 +107,11 @@ export function readCheckedMessage(bytes: Buffer): Message | Invalid | 'not JSON
   return message.kind === 'invalid' && !isJson(bytes) ? 'not JSON' : message;
 }
 
-/** With `room`, one that is not invalid is JSON, if it is UTF-8, of no more levels than that. */
-export function readMessage(bytes: Buffer, room?: number): Message | Invalid {
+/** With `maxDepth` all of it is checked: what is not invalid is JSON, if the bytes are UTF-8. */
+export function readMessage(bytes: Buffer, maxDepth?: number): Message | Invalid {
   const at = skipSpace(bytes, 0);
   if (!isObjectAt(bytes, at)) return invalid('a message is a JSON object');
-  const scanned = placesOf(bytes, at, MESSAGE, room);
+  const scanned = placesOf(bytes, at, MESSAGE, maxDepth);
   if (scanned === 'malformed') return invalid(FAULTS.malformed);
   if (scanned.repeated !== 0) return invalid(FAULTS.duplicate);
   const [version, id, named, params, result, error] = scanned.places;
@@ -153,9 +153,13 @@ export function readMessage(bytes: Buffer, room?: number): Message | Invalid {
 }
 
 /** The messages of a batch (MCP 2025-03-26 only), or undefined when the body is no array. */
-export function readBatch(bytes: Buffer, limit: number): (Message | Invalid)[] | Invalid | undefined {
+export function readBatch(
+  bytes: Buffer,
+  limit: number,
+): (Message | Invalid)[] | Invalid | 'not JSON' | undefined {
   const at = skipSpace(bytes, 0);
   if (!isArrayAt(bytes, at)) return undefined;
+  if (!isJson(bytes)) return 'not JSON';
   const spans = elementsOf(bytes, at, limit);
   if (spans === 'too many') return invalid(`a batch holds at most ${limit} messages`);
   if (spans === 'malformed') return invalid(FAULTS.malformed);

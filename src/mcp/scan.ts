@@ -1,6 +1,6 @@
 /**
  * Finds members of a JSON object by byte offset, without building the value: a result of many MiB is skipped, not parsed.
- * It checks the structure it walks and no more, unless it is told to.
+ * It checks the structure it walks and no more; with `maxDepth` it has `json.ts` check all of it.
  */
 
 import { endOfJson, endOfJsonString, skipSpace } from './json.js';
@@ -90,23 +90,23 @@ export interface ScannedPlaces {
 }
 
 /**
- * Walks an object, and what is looked into of it, once. With `room`, which says how many levels it may have, all of it is
- * checked: one that is not malformed is JSON then, if it is UTF-8.
+ * Walks an object, and what is looked into of it, once. With `maxDepth` all of it is checked: what is not malformed is JSON
+ * then, of no more levels, if the bytes are UTF-8.
  */
 export function placesOf(
   bytes: Buffer,
   at: number,
   { names, inner: within }: Shape,
-  room: number = UNCHECKED,
+  maxDepth: number = UNCHECKED,
 ): ScannedPlaces | 'malformed' {
-  if (room === 0) return 'malformed';
+  if (maxDepth === 0) return 'malformed';
   const places: (MemberSpan | undefined)[] = [];
   for (let i = 0; i < names.length; i += 1) places.push(undefined);
   let repeated = 0;
   let inner: ScannedPlaces | undefined;
   let key = firstKey(bytes, at);
   while (key >= 0) {
-    const keyEnd = room === UNCHECKED ? endOfString(bytes, key) : endOfJsonString(bytes, key);
+    const keyEnd = maxDepth === UNCHECKED ? endOfString(bytes, key) : endOfJsonString(bytes, key);
     const start = startOfValue(bytes, keyEnd);
     if (start === -1) return 'malformed';
     const index = indexAt(bytes, key, keyEnd, names);
@@ -114,11 +114,11 @@ export function placesOf(
     const isWithin = isFirst && within !== undefined && within.under === names[index];
     let end: number;
     if (isWithin && isObjectAt(bytes, start)) {
-      const scanned = placesOf(bytes, start, within.shape, room - 1);
+      const scanned = placesOf(bytes, start, within.shape, maxDepth - 1);
       if (scanned === 'malformed') return scanned;
       inner = scanned;
       end = scanned.end;
-    } else end = room === UNCHECKED ? endOfValue(bytes, start) : endOfJson(bytes, start, room - 1);
+    } else end = maxDepth === UNCHECKED ? endOfValue(bytes, start) : endOfJson(bytes, start, maxDepth - 1);
     if (isFirst) places[index] = { start, end, key };
     else if (index !== -1) repeated |= 1 << index;
     key = nextKey(bytes, end);
@@ -142,6 +142,7 @@ export function entriesOf(bytes: Buffer, at: number, limit: number): Entry[] | '
   return key === MALFORMED ? 'malformed' : entries;
 }
 
+/** No limit, and no check; one level further down it is still the same. */
 const UNCHECKED = Number.POSITIVE_INFINITY;
 
 /** Instead of where a key begins: there is none where one must be; below it, the end of the object (`endOf`). */

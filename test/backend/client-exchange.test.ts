@@ -1,15 +1,23 @@
-/** Each request of a modern client is counted, and counted once, however it ends and whoever ends it. */
+/**
+ * Each request of a modern client is counted, and counted once, however it ends and whoever ends it; and what is begun for
+ * a client that has left is undone.
+ */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { silent } from '../../src/backend/answers.js';
+import { ClientExchange } from '../../src/backend/client-exchange.js';
 import { CALL_OUTCOMES, NO_OBSERVER } from '../../src/backend/observer.js';
 import { PARKED_MS } from '../../src/backend/parked-calls.js';
 import { MAX_ROUNDS } from '../../src/backend/rounds.js';
+import type { GrantId, UserId } from '../../src/base/ids.js';
 import { access, type Bridge, type BridgeOptions, FIXTURES, startBridge } from '../fixtures/bridge.js';
 import { eventsOf, nextEvent } from '../fixtures/client.js';
+import { CLIENT_INFO, modernRequest } from '../fixtures/modern.js';
 import { type Asking, type ModernClient, modernClient } from '../fixtures/modern-client.js';
 import { until } from '../fixtures/until.js';
 
+const ANN = { userId: 'ann' as UserId, grantId: 'ann.1' as GrantId };
 const fixture = (file: string, protocol: 'legacy' | 'modern' | 'auto', FIXTURE = '') => ({
   name: 'main',
   command: process.execPath,
@@ -423,3 +431,73 @@ describe('counted once:', () => {
     });
   }
 });
+
+test('a client that has left stays gone, and what is begun for it too late is undone at once', () => {
+  const outcomes: string[] = [];
+  const sessions = { called: (_: string, outcome: string) => void outcomes.push(outcome) };
+  const exchange = new ClientExchange(silent(), sessions, 'main');
+  exchange.go();
+  assert.ok(exchange.isGone);
+  let isUndone: boolean = false;
+  exchange.leaveWithClient(() => {
+    isUndone = true;
+  });
+  assert.ok(isUndone);
+  assert.deepEqual(outcomes, ['cancelled']);
+});
+
+test('who has had an answer does not leave, and what is begun for it after that is undone at once', () => {
+  const exchange = new ClientExchange(silent(), { called: () => undefined }, 'main');
+  const undone: string[] = [];
+  exchange.leaveWithClient(() => void undone.push('before'));
+  void exchange.end(undefined, undefined, 'answered');
+  exchange.go();
+  exchange.leaveWithClient(() => void undone.push('after'));
+  assert.deepEqual([undone, exchange.isGone], [['after'], false]);
+});
+
+/** What is asked, and how often, by clients that leave before it has come to a child. */
+const LEFT: readonly (readonly [when: string, Options, method: string, params: object, times: number])[] = [
+  [
+    'nobody knows the era of its server',
+    { servers: [fixture('server', 'auto', 'rich')] },
+    'tools/call',
+    { name: 'never' },
+    1,
+  ],
+  ['the list of tools is asked for', LEGACY, 'tools/call', { name: 'never' }, 1],
+  ['a modern server is asked for its list of tools', MODERN, 'tools/call', { name: 'never' }, 1],
+  // As many as a user may have.
+  ['the greeting of the server is awaited', LEGACY, 'subscriptions/listen', { notifications: {} }, 100],
+];
+
+for (const [when, options, method, params, times] of LEFT) {
+  test(`of a client that leaves while ${when}, nothing goes on`, async () => {
+    let open: (() => void) | undefined;
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    let isAsked: boolean = false;
+    const slowUpstream = async () => {
+      isAsked = true;
+      await opened;
+      return access();
+    };
+    await using bridge = await startBridge({ ...options, slowUpstream });
+    const asked = {
+      caller: ANN,
+      server: 'main',
+      request: modernRequest(method, params),
+      header: () => undefined,
+    };
+    for (let n = 0; n < times; n += 1) bridge.modern.request(asked, silent())();
+    await until('it', () => isAsked);
+    open?.();
+    // Of the same words, so that it is served by the same child.
+    const client = modernClient(bridge.url, 'ann.1', CLIENT_INFO);
+    assert.equal((await client.call('tools/list')).error, undefined);
+    await until('their end', () => bridge.sessions.counts.calls === 0);
+    const events = eventsOf(await client.post('subscriptions/listen', { notifications: {} }));
+    assert.equal((await nextEvent(events)).method, 'notifications/subscriptions/acknowledged');
+  });
+}

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import * as failures from '../../src/backend/failures.js';
 import {
   asksOf,
+  ENDED_WITHOUT,
   MAX_ASKED_BYTES,
   MAX_ASKS,
   MAX_ROUNDS,
@@ -246,4 +247,9 @@ test('a call that asks without end is ended', () => {
   rounds = askFor(rounds, question('a')).rounds;
   const { effects } = step(rounds, { is: 'gathered', until: UNTIL });
   assert.deepEqual(effects.map(inWords), ['cancel', 'let go a', 'exhaust']);
+});
+
+test('a call that was never asked anything ends as its short cut says', () => {
+  const ended = step(NO_ROUNDS, { is: 'ended', outcome: OUTCOME });
+  assert.deepEqual(ended, { rounds: ENDED_WITHOUT, effects: [{ do: 'end', outcome: OUTCOME }] });
 });

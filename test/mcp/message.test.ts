@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { isJson, MAX_DEPTH } from '../../src/mcp/json.js';
 import {
   blankBreaks,
   type Edit,
   lineOf,
   rawAt,
   readBatch,
+  readCheckedMessage,
   readMessage,
   splice,
   spliceInPlace,
@@ -183,13 +185,56 @@ test('an id is short, for it is kept while its call lasts; a longer progress tok
   assert.ok(untracked.kind === 'request' && untracked.token === undefined);
 });
 
+const piece = fc.oneof(
+  fc.constantFrom(...'{}[],:"\\-+.eE0123456789truefalsn \n/\u0001ux'),
+  fc.string({ maxLength: 2 }),
+);
+const cut = fc.record({ at: fc.nat(), remove: fc.nat(2), insert: fc.array(piece, { maxLength: 2 }) });
+
+test('a message that is checked on the way is the same, if it is JSON, however it was damaged', () => {
+  const whole = fc.oneof(request, valueText);
+  fc.assert(
+    fc.property(whole, fc.array(cut, { maxLength: 3 }), (original, cuts) => {
+      let text = original;
+      for (const { at, remove, insert } of cuts) {
+        const from = at % (text.length + 1);
+        text = text.slice(0, from) + insert.join('') + text.slice(from + remove);
+      }
+      const bytes = Buffer.from(text);
+      assert.deepEqual(readCheckedMessage(bytes), isJson(bytes) ? readMessage(bytes) : 'not JSON', text);
+    }),
+    { numRuns: 5000 },
+  );
+});
+
+test('wherever a message nests, it nests as deep as any JSON may, and no deeper', () => {
+  const places: readonly (readonly [before: string, after: string, levels: number])[] = [
+    ['{"jsonrpc":"2.0","id":1,"method":"a","extra":', '}', 1],
+    ['{"jsonrpc":"2.0","id":1,"method":"a","params":{"arguments":', '}}', 2],
+    ['{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"x":', '}}}', 3],
+  ];
+  for (const [before, after, levels] of places) {
+    const nested = (depth: number) =>
+      Buffer.from(`${before}${'['.repeat(depth)}${']'.repeat(depth)}${after}`);
+    const deepest = readCheckedMessage(nested(MAX_DEPTH - levels));
+    assert.ok(typeof deepest === 'object' && deepest.kind === 'request');
+    assert.equal(readCheckedMessage(nested(MAX_DEPTH - levels + 1)), 'not JSON');
+  }
+});
+
+test('a message that is not UTF-8 is not JSON', () => {
+  const bytes = Buffer.from('{"jsonrpc":"2.0","id":1,"method":"a","params":{"a":"\u00e9"}}', 'latin1');
+  assert.equal(readCheckedMessage(bytes), 'not JSON');
+});
+
 test('a batch is an array, of messages or not, up to its limit', () => {
   assert.equal(readBatch(Buffer.from(' {"jsonrpc":"2.0"}'), 2), undefined);
   assert.deepEqual(readBatch(Buffer.from('[ ]'), 2), []);
   const batch = readBatch(Buffer.from('[{"jsonrpc":"2.0","id":1,"method":"a"}, 7]'), 2);
   assert.deepEqual(Array.isArray(batch) && batch.map(({ kind }) => kind), ['request', 'invalid']);
   const long = readBatch(Buffer.from('[1,2,3]'), 2);
-  assert.ok(long !== undefined && !Array.isArray(long) && /at most 2/.test(long.why));
+  assert.ok(typeof long === 'object' && !Array.isArray(long) && /at most 2/.test(long.why));
+  assert.equal(readBatch(Buffer.from('[1,,2]'), 2), 'not JSON');
 });
 
 test('answers we make ourselves carry the id as it came', () => {
