@@ -2,7 +2,7 @@
 import type { UpstreamFault, UpstreamSource } from './backend/launch.js';
 import { Modern } from './backend/modern.js';
 import { endOrphans } from './backend/orphans.js';
-import { countingObserver, gaugeSessions } from './backend/session-metrics.js';
+import { countingObserver, gaugeModern, gaugeSessions } from './backend/session-metrics.js';
 import { Sessions } from './backend/sessions.js';
 import { type Clock, MINUTE, SECOND } from './base/clock.js';
 import { isEverywhere } from './base/environment.js';
@@ -199,6 +199,7 @@ export async function startBroker({ config, secrets }: LoadedConfig, edge: Edge)
     const sealer = keys.sealer('requestState');
     const { servers } = config;
     const modern = new Modern({ sessions, servers, now, random, sealer, maxMessageBytes, log });
+    gaugeModern(metrics, () => modern.census);
     const endpoint = mcpEndpoint({ authenticate, sessions, modern, servers: names, maxMessageBytes, random });
     const gate = mcpGate({ publicUrl, origins, endpoint, count, random, log });
     const app = createApp({

@@ -20,6 +20,11 @@ export class ListeningPlaces {
     };
   }
 
+  /** Of all users. */
+  get size(): number {
+    return [...this.#taken.values()].reduce((sum, taken) => sum + taken, 0);
+  }
+
   #count(user: UserId, by: 1 | -1): void {
     const taken = (this.#taken.get(user) ?? 0) + by;
     if (taken > 0) this.#taken.set(user, taken);

@@ -101,6 +101,10 @@ export class ModernBridge implements ModernWay {
     if (callOff !== undefined) exchange.leaveWithClient(callOff);
   }
 
+  get parkedCalls(): number {
+    return this.#parked.size;
+  }
+
   /** Ends what nobody came back to, and what waited too long. */
   tick(): void {
     this.#parked.tick();

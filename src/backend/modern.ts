@@ -16,6 +16,7 @@ import { Incidents } from './incidents.js';
 import { ListeningPlaces } from './listening-places.js';
 import { ModernBridge } from './modern-bridge.js';
 import { ModernRelay } from './modern-relay.js';
+import type { ModernCensus } from './observer.js';
 import type { Sealer } from './request-state.js';
 import type { Sessions } from './sessions.js';
 
@@ -53,6 +54,7 @@ const LONGEST_NOTE = 200;
 
 export class Modern {
   readonly #options: ModernOptions;
+  readonly #places = new ListeningPlaces(MAX_LISTENING_PER_USER);
   readonly #incidents: Incidents;
   readonly #bridge: ModernBridge;
   readonly #relay: ModernRelay;
@@ -61,10 +63,9 @@ export class Modern {
 
   constructor(options: ModernOptions) {
     this.#options = options;
-    const places = new ListeningPlaces(MAX_LISTENING_PER_USER);
     this.#incidents = new Incidents(options);
-    this.#bridge = new ModernBridge(options, places, this.#incidents);
-    this.#relay = new ModernRelay(options, places);
+    this.#bridge = new ModernBridge(options, this.#places, this.#incidents);
+    this.#relay = new ModernRelay(options, this.#places);
   }
 
   /**
@@ -87,6 +88,11 @@ export class Modern {
       const way = era === 'modern' ? this.#relay : this.#bridge;
       return way.request(asked, exchange);
     });
+  }
+
+  /** What is there at this moment. */
+  get census(): ModernCensus {
+    return { parkedCalls: this.#bridge.parkedCalls, subscriptions: this.#places.size };
   }
 
   /** Ends what took too long. To be called about once a second. */

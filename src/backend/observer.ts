@@ -34,6 +34,13 @@ export interface Census {
   readonly children: Iterable<string>;
 }
 
+/** What modern clients keep open between their requests. */
+export interface ModernCensus {
+  /** Calls that wait for their clients to come back. */
+  readonly parkedCalls: number;
+  readonly subscriptions: number;
+}
+
 /** Called on the path of every message: an implementation must be cheap, and may not throw. */
 export interface SessionObserver {
   /** The handshake with a new child is done, `ms` after it was spawned. */

@@ -88,6 +88,12 @@ export class ParkedCalls implements Keeper {
     return (exchange) => call.resume(goal.round, input, request, exchange);
   }
 
+  /** Those that wait for their clients now. */
+  get size(): number {
+    const calls = [...this.#kept.values()].flatMap((kept) => [...kept.values()]);
+    return calls.filter(({ until }) => until !== undefined).length;
+  }
+
   /** Ends what nobody came back to. */
   tick(): void {
     const now = this.#options.now();

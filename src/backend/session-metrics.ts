@@ -1,7 +1,14 @@
 /** The observer that counts: each series is looked up once, here, and only added to afterwards. */
 import type { Metrics } from '../base/metrics.js';
 import type { ChildEnd } from './child.js';
-import { BYTE_DIRECTIONS, CALL_OUTCOMES, type Census, EVICTIONS, type SessionObserver } from './observer.js';
+import {
+  BYTE_DIRECTIONS,
+  CALL_OUTCOMES,
+  type Census,
+  EVICTIONS,
+  type ModernCensus,
+  type SessionObserver,
+} from './observer.js';
 import type { Session } from './session.js';
 
 /** A start costs a process, perhaps a refresh at Forgejo; a first answer that and the call itself. */
@@ -87,6 +94,15 @@ export function gaugeSessions(metrics: Metrics, servers: readonly string[], cens
     (add) => {
       for (const server of census().children) add({ server }, 1);
     },
+  );
+}
+
+export function gaugeModern(metrics: Metrics, census: () => ModernCensus): void {
+  metrics.gauge('fjmcp_parked_calls', 'Calls that wait for their clients to come back.', {}, (add) =>
+    add({}, census().parkedCalls),
+  );
+  metrics.gauge('fjmcp_subscriptions', 'Open subscriptions of modern clients.', {}, (add) =>
+    add({}, census().subscriptions),
   );
 }
 

@@ -5,10 +5,18 @@ import { test } from 'node:test';
 import { queryObjects } from 'node:v8';
 import { ModernClient } from '../../src/backend/modern-client.js';
 import { type CallOutcome, NO_OBSERVER } from '../../src/backend/observer.js';
-import { access, type BridgeOptions, FIXTURES, fixtureEntry, startBridge } from '../fixtures/bridge.js';
+import {
+  access,
+  askingEntry,
+  type BridgeOptions,
+  FIXTURES,
+  fixtureEntry,
+  startBridge,
+} from '../fixtures/bridge.js';
 import { jsonOf } from '../fixtures/client.js';
 import { type Asking, modernClient } from '../fixtures/modern-client.js';
 import { memorySessionStore } from '../fixtures/session-store.js';
+import { until } from '../fixtures/until.js';
 
 const auto = [{ ...fixtureEntry('main', { FIXTURE: 'rich' }), protocol: 'auto' as const }];
 const TOOLS = JSON.stringify([
@@ -146,4 +154,28 @@ test('a retry that is refused leaves nothing behind of its client', async () => 
       assert.equal((await client.call(method, params, { name: `${method} ${n}` })).error?.code, -32602);
   assert.equal(queryObjects(ModernClient, { format: 'count' }), before);
   assert.deepEqual(bridge.sessions.counts, { sessions: 0, children: 0, calls: 0 });
+});
+
+test('what modern clients keep open is known while they do', async () => {
+  await using bridge = await startBridge({ servers: [askingEntry()] });
+  const client = modernClient(bridge.url, 'ann.1', { capabilities: { elicitation: { form: {} } } });
+  const steps = [
+    { ask: 'a', method: 'elicitation/create', params: { message: 'a', requestedSchema: {} } },
+    { wait: ['a'] },
+  ];
+  const script = { name: 'script', arguments: { steps } };
+  const gone = new AbortController();
+  const listening = await client.post('subscriptions/listen', { notifications: {} }, { signal: gone.signal });
+  const { result } = await client.call('tools/call', script);
+  assert.deepEqual(bridge.modern.census, { parkedCalls: 1, subscriptions: 1 });
+  const [key = ''] = Object.keys(result.inputRequests);
+  await client.call('tools/call', {
+    ...script,
+    requestState: result.requestState,
+    inputResponses: { [key]: { action: 'accept', content: {} } },
+  });
+  gone.abort();
+  await listening.text().catch(() => undefined);
+  await until('its end', () => bridge.modern.census.subscriptions === 0);
+  assert.equal(bridge.modern.census.parkedCalls, 0);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BYTE_DIRECTIONS, CALL_OUTCOMES, EVICTIONS } from '../../src/backend/observer.js';
-import { countingObserver, gaugeSessions } from '../../src/backend/session-metrics.js';
+import { countingObserver, gaugeModern, gaugeSessions } from '../../src/backend/session-metrics.js';
 import { createMetrics } from '../../src/base/metrics.js';
 import { nonZero, parseSeries } from '../support/scrape.js';
 
@@ -96,4 +96,13 @@ test('sessions are counted by state and server, children by server; a closed ses
     'fjmcp_children{server="forgejo"}': 1,
     'fjmcp_children{server="notes"}': 2,
   });
+});
+
+test('what modern clients keep open is read at each scrape', async () => {
+  const { metrics, series } = setUp();
+  const census = { parkedCalls: 0, subscriptions: 3 };
+  gaugeModern(metrics, () => census);
+  census.parkedCalls = 2;
+  const now = await series();
+  assert.deepEqual([now.get('fjmcp_parked_calls'), now.get('fjmcp_subscriptions')], [2, 3]);
 });
