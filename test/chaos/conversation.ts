@@ -6,6 +6,7 @@ import type { Chance } from './chance.js';
 import type { Entry, Ledger } from './ledger.js';
 import type { User } from './load.js';
 import { type Event, eventsOf, type Message, textOf } from './wire.js';
+import { leaveAlone, newMarker, wrongIn } from './words.js';
 
 interface Call {
   readonly ms?: number;
@@ -15,15 +16,6 @@ interface Call {
   readonly early?: 'leave' | 'return';
 }
 
-interface Words {
-  readonly marker: string;
-  readonly login: string;
-  readonly child: string;
-  readonly deadFor: number;
-  readonly forgejo?: { readonly status: number; readonly login?: string; readonly stillGood?: boolean };
-  readonly padding: string;
-}
-
 const WEIGHTS = { echo: 60, whoami: 12, slow: 10, progress: 8, large: 5, return: 4, leave: 2 } as const;
 const PROTOCOL = '2025-11-25';
 const MCP = {
@@ -31,26 +23,19 @@ const MCP = {
   Accept: 'application/json, text/event-stream',
   'MCP-Protocol-Version': PROTOCOL,
 };
-/** The expiry of Forgejo's tokens is in whole seconds, and a call may be on its way just then. */
-const TOLERATED_DEAD_MS = 2000;
 const RECONNECT_MS = 1000;
-const MAX_TRIES = 5;
-
-/** Every child has a name of its own: which session it spoke in. */
-const childSessions = new Map<string, Conversation>();
-let calls = 0;
 
 export class Conversation {
   readonly name: string;
   readonly id: string;
-  readonly #user: User;
+  readonly user: User;
   readonly #ledger: Ledger;
   /** Some clients send `id: 1` for parallel calls. */
   readonly #reusesIds: boolean;
   #lastId = 0;
 
   private constructor(user: User, name: string, id: string) {
-    this.#user = user;
+    this.user = user;
     this.#ledger = user.options.ledger;
     this.name = name;
     this.id = id;
@@ -108,8 +93,7 @@ export class Conversation {
 
   /** Whether it was answered by the server. */
   async call(kind: string, { ms, bytes, progress, early }: Call): Promise<boolean> {
-    calls += 1;
-    const marker = `${this.name}#${calls}`;
+    const marker = newMarker(this.name);
     this.#lastId += this.#reusesIds ? 0 : 1;
     const id = this.#lastId;
     const _meta = progress ? { progressToken: marker } : undefined;
@@ -123,12 +107,13 @@ export class Conversation {
         const seen = await firstId(events);
         // It was answered with JSON at once: there is nothing to leave.
         if (seen.id === undefined) return this.#judge(entry, kind, marker, bytes, seen.message, response);
+        if (early === 'leave') leaveAlone(marker);
         response.destroy();
         if (early === 'leave') {
           entry.abandoned();
           return false;
         }
-        await sleep(this.#user.options.chance.between(50, 800));
+        await sleep(this.user.options.chance.between(50, 800));
         const again = await this.#send('GET', undefined, { 'Last-Event-ID': seen.id });
         if (again.statusCode === 204) {
           entry.lost();
@@ -163,32 +148,12 @@ export class Conversation {
     else if (answer?.error !== undefined) entry.failed(reasonOf(answer, response));
     else if (answer === undefined) entry.refused(`it ended without an answer (${statusCode})`);
     else {
-      const wrong = this.#wrongIn(answer, marker, bytes);
+      const wrong = wrongIn(answer, this, marker, bytes);
       if (wrong !== undefined) entry.breach(...wrong);
       else entry.answered(kind === 'echo');
       return wrong === undefined;
     }
     return false;
-  }
-
-  #wrongIn(answer: Message, marker: string, bytes = 0): [string, string] | undefined {
-    const text = answer.result?.content?.[0]?.text ?? '{}';
-    const { login, options } = this.#user;
-    const { padding, ...words } = JSON.parse(text) as Words;
-    const shown = JSON.stringify(words);
-    if (words.marker !== marker) return ['CROSS-TALK: the answer of another call', shown];
-    if (words.login !== login) return ['CROSS-TALK: a child of another user', shown];
-    if ((childSessions.get(words.child) ?? this) !== this)
-      return ['CROSS-TALK: a child of another session', shown];
-    childSessions.set(words.child, this);
-    if (padding !== marker.repeat(Math.ceil(bytes / marker.length)))
-      return ['a large answer that is damaged', shown];
-    if (words.deadFor > TOLERATED_DEAD_MS) return ['a call given to a child with a dead token', shown];
-    if (words.forgejo?.status === 200 && words.forgejo.login !== login)
-      return ['CROSS-TALK: the token of another user', shown];
-    if (words.forgejo?.status === 401 && words.forgejo.stillGood && !options.isExpired(login))
-      return ['a child whose token Forgejo refuses', shown];
-    return undefined;
   }
 
   /** The standing stream; opened again whenever it ends. */
@@ -233,31 +198,22 @@ export class Conversation {
     }
   }
 
-  /** With a fresh token when the one it has is refused. */
-  async #send(
+  #send(
     method: string,
     body?: string,
     more: Readonly<Record<string, string>> = {},
   ): Promise<IncomingMessage> {
-    for (let attempt = 1; ; attempt += 1) {
-      const { access, wire, options } = this.#user;
-      const headers = {
-        ...MCP,
-        ...(method === 'GET' ? { Accept: 'text/event-stream' } : {}),
-        ...(this.id === '' ? {} : { 'Mcp-Session-Id': this.id }),
-        ...more,
-        Authorization: `Bearer ${access}`,
-      };
-      const path = new URL(options.discovery.resource.resource).pathname;
-      const response = await wire.send(method, path, headers, body);
-      if (response.statusCode !== 401 || attempt === MAX_TRIES) return response;
-      response.resume();
-      if (!(await this.#user.refresh(access))) return response;
-    }
+    const headers = {
+      ...MCP,
+      ...(method === 'GET' ? { Accept: 'text/event-stream' } : {}),
+      ...(this.id === '' ? {} : { 'Mcp-Session-Id': this.id }),
+      ...more,
+    };
+    return this.user.send(method, headers, body);
   }
 }
 
-function reasonOf({ error }: Message, { statusCode }: IncomingMessage): string {
+export function reasonOf({ error }: Message, { statusCode }: IncomingMessage): string {
   return error?.data?.reason ?? (statusCode === 200 ? `code ${error?.code}` : `http ${statusCode}`);
 }
 

@@ -10,6 +10,7 @@ import type { Ledger } from './ledger.js';
 import type { User } from './load.js';
 import { type Upstream, WEATHER } from './upstream.js';
 import { HungUp, textOf, Wire } from './wire.js';
+import { leaveAlone, newMarker } from './words.js';
 
 export interface Stage {
   readonly broker: BrokerProcess;
@@ -227,7 +228,9 @@ export class Chaos {
     if (user === undefined || session === undefined) return;
     const { hostname, port, pathname, host } = new URL(mcpUrl);
     const sockets = Array.from({ length: 8 }, (_, n) => {
-      const params = { name: 'large', arguments: { marker: `sloth${n}`, bytes: 3_000_000 } };
+      const marker = newMarker('sloth');
+      leaveAlone(marker);
+      const params = { name: 'large', arguments: { marker, bytes: 3_000_000 } };
       const body = JSON.stringify({ jsonrpc: '2.0', id: n, method: 'tools/call', params });
       const head = [
         `POST ${pathname} HTTP/1.1`,

@@ -8,7 +8,17 @@ import { HungUp } from './wire.js';
 /** What is done to the broker, as far as it excuses a failure. */
 export type Trouble = 'kill' | 'restart' | 'kill9' | 'forgejo' | 'disk';
 
-export type Outcome = 'answer' | 'error' | 'refused' | 'raced' | 'abandoned' | 'lost with the broker';
+export type Outcome =
+  | 'answer'
+  | 'question'
+  | 'error'
+  | 'refused'
+  | 'raced'
+  | 'abandoned'
+  | 'lost with the broker';
+
+/** Of the client. */
+export type Era = 'legacy' | 'modern';
 
 interface Window {
   readonly trouble: Trouble;
@@ -36,9 +46,10 @@ const EXCUSES: Readonly<Record<string, readonly Trouble[]>> = {
   internal: ['disk'],
   'http 500': ['disk'],
   'http 503': ['restart'],
+  'call-gone': ['restart', 'kill9'],
 };
 /** The house is full, and says so. */
-const NO_EXCUSE_NEEDED = ['busy'];
+const NO_EXCUSE_NEEDED = ['busy', 'place-needed'];
 const MAX_SHOWN = 20;
 
 export class Ledger {
@@ -82,18 +93,21 @@ export class Ledger {
     );
   }
 
-  call(description: string): Entry {
-    const entry = new Entry(this, description, () => this.#open.delete(entry));
+  /** `since`: when the call began that this request goes on with. */
+  call(description: string, era: Era = 'legacy', since = Date.now()): Entry {
+    const entry = new Entry(this, description, era, since, () => this.#open.delete(entry));
     this.#open.set(entry, description);
     return entry;
   }
 
-  close(outcome: Outcome): void {
+  close(outcome: Outcome, era: Era): void {
     this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1);
+    if (era === 'modern') this.count(`modern, ended with: ${outcome}`);
   }
 
-  failed(reason: string, description: string, since: number): void {
+  failed(reason: string, description: string, era: Era, since: number): void {
     this.reasons.set(reason, (this.reasons.get(reason) ?? 0) + 1);
+    if (era === 'modern') this.count(`modern, error: ${reason}`);
     if (NO_EXCUSE_NEEDED.includes(reason) || this.had(EXCUSES[reason] ?? [], since)) return;
     this.breach(`an error without a cause: ${reason}`, description);
   }
@@ -114,11 +128,15 @@ export class Entry {
   readonly startedAt = Date.now();
   readonly #ledger: Ledger;
   readonly #description: string;
+  readonly #era: Era;
+  readonly #since: number;
   readonly #remove: () => void;
 
-  constructor(ledger: Ledger, description: string, remove: () => void) {
+  constructor(ledger: Ledger, description: string, era: Era, since: number, remove: () => void) {
     this.#ledger = ledger;
     this.#description = description;
+    this.#era = era;
+    this.#since = since;
     this.#remove = remove;
   }
 
@@ -128,8 +146,13 @@ export class Entry {
   }
 
   failed(reason: string): void {
-    this.#ledger.failed(reason, this.#describe(), this.startedAt);
+    this.#ledger.failed(reason, this.#describe(), this.#era, this.#since);
     this.#end('error');
+  }
+
+  /** Its client was asked something first. */
+  asked(): void {
+    this.#end('question');
   }
 
   /** No connection, or one that broke off. */
@@ -165,7 +188,7 @@ export class Entry {
 
   #end(outcome: Outcome): void {
     this.#remove();
-    this.#ledger.close(outcome);
+    this.#ledger.close(outcome, this.#era);
   }
 }
 

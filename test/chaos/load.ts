@@ -2,6 +2,7 @@
  * Users with clients as they really are: each keeps its session ids and tokens, refreshes when it is told 401, calls in
  * parallel, and never begins a session anew unless it is told 404, which must never happen.
  */
+import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Person } from '../support/browser.js';
 import type { Discovery, RegisteredClient, Tokens } from '../support/oauth-client.js';
@@ -9,6 +10,7 @@ import { authorize, register } from '../support/oauth-client.js';
 import type { Chance } from './chance.js';
 import { Conversation } from './conversation.js';
 import type { Ledger } from './ledger.js';
+import { ModernClient } from './modern.js';
 import { HungUp, textOf, Wire } from './wire.js';
 
 export interface UserOptions {
@@ -23,7 +25,8 @@ export interface UserOptions {
 
 const RETRY_MS = 500;
 const MAX_TRIES = 120;
-const SESSIONS = { least: 2, most: 3 };
+const MAX_REFUSALS = 5;
+const SESSIONS = { least: 1, most: 2 };
 /** How likely a user begins another session for one call, and ends it. */
 const VISIT = 0.02;
 /** A pause that is longer than children may be idle. */
@@ -33,6 +36,7 @@ export class User implements Disposable {
   readonly wire: Wire;
   readonly options: UserOptions;
   readonly sessions: Conversation[] = [];
+  readonly modern: ModernClient;
   /** Half of the applications refresh in parallel with themselves, without a lock. */
   readonly #refreshesAlone: boolean;
   readonly #client: RegisteredClient;
@@ -46,6 +50,7 @@ export class User implements Disposable {
     this.#tokens = tokens;
     this.#refreshesAlone = options.chance.is(0.5);
     this.wire = new Wire(new URL(options.discovery.resource.resource).origin, options.address);
+    this.modern = new ModernClient(this, `${this.login}/modern`);
   }
 
   static async signIn(options: UserOptions): Promise<User> {
@@ -119,12 +124,30 @@ export class User implements Disposable {
     return false;
   }
 
-  /** Uses its sessions until `stop`. */
-  async live(stop: AbortSignal): Promise<void> {
-    await Promise.all(this.sessions.map((session) => this.#use(session, stop)));
+  /** To the MCP endpoint, with a fresh token when the one it has is refused. */
+  async send(
+    method: string,
+    headers: OutgoingHttpHeaders,
+    body?: string,
+    signal?: AbortSignal,
+  ): Promise<IncomingMessage> {
+    const { pathname } = new URL(this.options.discovery.resource.resource);
+    for (let attempt = 1; ; attempt += 1) {
+      const { access } = this;
+      const own = { ...headers, Authorization: `Bearer ${access}` };
+      const response = await this.wire.send(method, pathname, own, body, signal);
+      if (response.statusCode !== 401 || attempt === MAX_REFUSALS) return response;
+      response.resume();
+      if (!(await this.refresh(access))) return response;
+    }
   }
 
-  async #use(session: Conversation, stop: AbortSignal): Promise<void> {
+  /** Uses its sessions, and its client without one, until `stop`. */
+  async live(stop: AbortSignal): Promise<void> {
+    await Promise.all([...this.sessions, this.modern].map((client) => this.#use(client, stop)));
+  }
+
+  async #use(session: Conversation | ModernClient, stop: AbortSignal): Promise<void> {
     const { chance } = this.options;
     const streaming = chance.is(0.5) ? session.keepListening(stop) : undefined;
     while (!stop.aborted) {

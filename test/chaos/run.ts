@@ -144,15 +144,15 @@ await settled('every call has ended', LAST_ANSWERS_MS, () => ledger.isDone);
 for (const call of ledger.openCalls) ledger.breach('a call that was never answered', call);
 if (ledger.isDone) await load;
 
-say('every session once more');
+say('every session, and every client without one, once more');
 await Promise.all(
-  users.flatMap(({ sessions }) =>
-    sessions.map(async (session) => {
+  users.flatMap(({ sessions, modern }) =>
+    [...sessions, modern].map(async (client) => {
       for (let tries = 0; tries < 70; tries += 1) {
-        if (await session.call('echo', {})) return;
+        if (await client.call('echo', {})) return;
         await sleep(1000);
       }
-      ledger.breach('a session that works no more', session.name);
+      ledger.breach('a client that works no more', client.name);
     }),
   ),
 );

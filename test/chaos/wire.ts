@@ -6,9 +6,31 @@ import { setImmediate as turn } from 'node:timers/promises';
 export interface Message {
   readonly id?: unknown;
   readonly method?: string;
-  readonly params?: { readonly progressToken?: unknown; readonly message?: unknown };
-  readonly result?: { readonly content?: readonly { readonly text?: string }[] };
+  readonly params?: {
+    readonly progressToken?: unknown;
+    readonly progress?: number;
+    readonly uri?: string;
+    readonly marker?: string;
+    readonly notifications?: { readonly resourceSubscriptions?: readonly string[] };
+    readonly _meta?: Readonly<Record<string, unknown>>;
+  };
+  readonly result?: Result;
   readonly error?: { readonly code: number; readonly message: string; readonly data?: { reason?: string } };
+}
+
+/** Of any request, in either era. */
+export interface Result {
+  readonly content?: readonly { readonly text?: string }[];
+  readonly resultType?: string;
+  readonly supportedVersions?: readonly string[];
+  readonly inputRequests?: Readonly<Record<string, Question>>;
+  readonly requestState?: string;
+  readonly _meta?: Readonly<Record<string, unknown>>;
+}
+
+export interface Question {
+  readonly method: string;
+  readonly params?: { readonly message?: string };
 }
 
 export interface Event {
@@ -41,6 +63,7 @@ export class Wire implements Disposable {
     path: string,
     headers: OutgoingHttpHeaders,
     body?: string,
+    signal?: AbortSignal,
   ): Promise<IncomingMessage> {
     // As good clients and proxies do, we look whether a kept connection was ended before we use it.
     await turn();
@@ -52,6 +75,7 @@ export class Wire implements Disposable {
           method,
           agent: this.agent,
           timeout: SILENCE_MS,
+          ...(signal && { signal }),
           headers: { ...headers, 'X-Forwarded-For': this.#address },
         },
         resolve,
