@@ -1,6 +1,7 @@
 /**
  * Users with clients as they really are: each keeps its session ids and tokens, refreshes when it is told 401, calls in
- * parallel, and never begins a session anew unless it is told 404, which must never happen.
+ * parallel, and never begins a session anew unless it is told 404, which must never happen. One client of each user is of
+ * the modern era and has no session.
  */
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -147,11 +148,11 @@ export class User implements Disposable {
     await Promise.all([...this.sessions, this.modern].map((client) => this.#use(client, stop)));
   }
 
-  async #use(session: Conversation | ModernClient, stop: AbortSignal): Promise<void> {
+  async #use(client: Conversation | ModernClient, stop: AbortSignal): Promise<void> {
     const { chance } = this.options;
-    const streaming = chance.is(0.5) ? session.keepListening(stop) : undefined;
+    const streaming = chance.is(0.5) ? client.keepListening(stop) : undefined;
     while (!stop.aborted) {
-      await Promise.all(Array.from({ length: chance.between(1, 3) }, () => session.callAnything(chance)));
+      await Promise.all(Array.from({ length: chance.between(1, 3) }, () => client.callAnything(chance)));
       if (chance.is(VISIT)) await this.#visit();
       if (chance.is(VISIT)) await this.refresh(this.access);
       const pause = chance.is(NAP.probability)

@@ -46,14 +46,15 @@ interface Errand extends Call {
 type Leg = 'done' | 'failed' | 'asked' | 'once more';
 
 const WEIGHTS = {
-  ...{ echo: 40, whoami: 8, slow: 8, progress: 8, large: 4 },
-  ...{ ask: 16, leave: 6, touch: 8, discover: 3 },
+  ...{ echo: 32, whoami: 8, slow: 8, progress: 8, large: 4 },
+  ...{ ask: 20, leave: 8, touch: 12, discover: 3 },
 } as const;
 const PROGRESS_STEPS = 4;
 const RETRY_MS = 500;
 /** How long users think about a question; some of them until a child has been replaced. */
 const THOUGHT = { short: [20, 1200], long: [2500, 6000], long_share: 0.15 } as const;
 const FORGETFUL = 0.1;
+const STUBBORN = 0.2;
 
 export class ModernClient {
   readonly name: string;
@@ -103,6 +104,8 @@ export class ModernClient {
     const errand: Errand = { ...call, kind, marker: newMarker(this.name), startedAt: Date.now() };
     for (;;) {
       const leg = await this.#request(errand);
+      if (leg === 'done' && errand.input !== undefined && this.#chance.is(STUBBORN))
+        await this.#comeAgain(errand);
       if (leg === 'done' || leg === 'failed') return leg === 'done';
       await sleep(leg === 'once more' ? RETRY_MS : this.#thoughtMs());
     }
@@ -128,8 +131,7 @@ export class ModernClient {
   }
 
   async #request(errand: Errand): Promise<Leg> {
-    const { kind, marker, ms, bytes, questions, input, startedAt } = errand;
-    const params = { name: kind, arguments: { marker, ms, bytes, questions }, ...input };
+    const { kind, marker, input, startedAt } = errand;
     const entry = this.#ledger.call(`${kind} ${marker}${input ? ', retry' : ''}`, 'modern', startedAt);
     const id = this.newId();
     const leaving = new AbortController();
@@ -142,7 +144,7 @@ export class ModernClient {
     const timer = isLeaver ? setTimeout(leave, errand.leaveAfterMs) : undefined;
     try {
       const listening = this.#listening.moment;
-      const response = await this.post('tools/call', params, id, {
+      const response = await this.post('tools/call', paramsOf(errand), id, {
         signal: leaving.signal,
         ...(errand.progress && { progressToken: marker }),
       });
@@ -264,6 +266,21 @@ export class ModernClient {
     return undefined;
   }
 
+  /** What a client was asked it answers once: there is nothing to come back to. */
+  async #comeAgain(errand: Errand): Promise<void> {
+    const entry = this.#ledger.call(`${errand.kind} ${errand.marker}, with a used state`, 'modern');
+    const id = this.newId();
+    try {
+      const response = await this.post('tools/call', paramsOf(errand), id);
+      const { answer } = await this.#read(response, id, errand.marker);
+      if (answer?.result !== undefined) entry.breach('a state that was good twice', JSON.stringify(answer));
+      else if (answer === undefined) entry.refused('a used state without an answer');
+      else entry.answered(false);
+    } catch (error) {
+      entry.refused(error);
+    }
+  }
+
   async #discover(): Promise<void> {
     const entry = this.#ledger.call(`server/discover of ${this.name}`, 'modern');
     const id = this.newId();
@@ -285,6 +302,12 @@ export class ModernClient {
     return this.#chance.between(least, most);
   }
 }
+
+const paramsOf = ({ kind, marker, ms, bytes, questions, input }: Errand) => ({
+  name: kind,
+  arguments: { marker, ms, bytes, questions },
+  ...input,
+});
 
 interface Said {
   readonly login: string;

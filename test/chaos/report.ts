@@ -51,13 +51,15 @@ export interface Figures {
   readonly log: string;
   readonly disk: string;
   readonly sessions: number;
+  readonly modernClients: number;
   readonly descriptors: readonly [before: number, after: number];
   readonly memory: readonly [warm: number, after: number];
 }
 
 /** Prints them; true when something was not as it has to be. */
 export function report(figures: Figures): boolean {
-  const { seed, seconds, ledger, broker, meter, log, disk, sessions, descriptors, memory } = figures;
+  const { seed, seconds, ledger, broker, meter, log, disk, sessions, modernClients, descriptors, memory } =
+    figures;
   const events = countEvents(log);
   for (const event of GRAVE) {
     if (events.has(event)) ledger.breach('in the log', `${event} (${events.get(event)})`);
@@ -70,6 +72,7 @@ export function report(figures: Figures): boolean {
     ['seconds', seconds],
     ['disk filled by', disk],
     ['sessions', sessions],
+    ['modern clients', modernClients],
     ['requests', total],
     ...sorted(ledger.outcomes, 'ended with: '),
     ...sorted(ledger.reasons, 'error: '),

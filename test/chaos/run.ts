@@ -1,5 +1,5 @@
 /**
- * `node dist/test/chaos/run.js [--seconds N] [--seed N]`: twenty users work with a broker to which everything happens that can
+ * `node dist/test/chaos/run.js [--seconds N] [--seed N]`: twenty users, with clients of both eras, work with a broker to which everything happens that can
  * happen. At the end every request is accounted for, nobody heard what was another's, no session and no sign-in is lost, and
  * nothing is left over. Prints the figures; fails with the breaches and the seed.
  */
@@ -127,7 +127,7 @@ for (const [n, person] of forgejo.users.entries()) {
 const upstream = new Upstream(forgejo);
 upstream.beginLife();
 
-say(`load: ${users.flatMap(({ sessions }) => sessions).length} sessions`);
+say(`load: ${users.flatMap(({ sessions }) => sessions).length} sessions, ${users.length} modern clients`);
 const stop = new AbortController();
 const load = Promise.all(users.map((user) => user.live(stop.signal)));
 await sleep(WARM_UP_MS);
@@ -192,6 +192,7 @@ const log = readFileSync(broker.logFile, 'utf8');
 const failed = report({
   ...{ seed, seconds, ledger, broker, meter, log, disk: disk.kind },
   sessions: users.flatMap(({ sessions }) => sessions).length,
+  modernClients: users.length,
   descriptors: [descriptorsBefore.length, descriptorsAfter.length],
   memory: [meter.warmMemory, memoryAfter],
 });
