@@ -1,7 +1,7 @@
 /**
- * `node dist/test/chaos/run.js [--seconds N] [--seed N]`: twenty users, with clients of both eras, work with a broker to which everything happens that can
- * happen. At the end every request is accounted for, nobody heard what was another's, no session and no sign-in is lost, and
- * nothing is left over. Prints the figures; fails with the breaches and the seed.
+ * `node dist/test/chaos/run.js [--seconds N] [--seed N]`: twenty users, each with clients of both eras, work with a broker to
+ * which everything happens that can happen. At the end every request is accounted for, nobody heard what was another's, no
+ * session and no sign-in is lost, and nothing is left over. Prints the figures; fails with the breaches and the seed.
  */
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';

@@ -43,6 +43,8 @@ const { exp } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').t
 const underWay = new Map<unknown, string>();
 const answers = new Map<unknown, (answer: Message) => void>();
 const watched = new Set<string>();
+const everGiven = new Set<string>();
+const givenAgain: string[] = [];
 let given: string[] = [];
 let cancelled: string[] = [];
 let asked = 0;
@@ -83,6 +85,8 @@ async function callTool(id: unknown, params: NonNullable<Message['params']>): Pr
   const { marker, ms = 0, bytes = 0, questions = 0 }: Arguments = params.arguments ?? { marker: '' };
   underWay.set(id, marker);
   given.push(marker);
+  if (everGiven.has(marker)) givenAgain.push(marker);
+  everGiven.add(marker);
   const progressToken = params._meta?.progressToken;
   for (let progress = 1; progressToken !== undefined && progress <= PROGRESS_STEPS; progress += 1) {
     if (underWay.has(id))
@@ -99,7 +103,7 @@ async function callTool(id: unknown, params: NonNullable<Message['params']>): Pr
   if (!underWay.delete(id)) return;
   const padding = marker.repeat(Math.ceil(bytes / marker.length));
   const words = { marker, login, child, deadFor, forgejo, heard, watched: [...watched] };
-  const text = JSON.stringify({ ...words, given, cancelled, padding });
+  const text = JSON.stringify({ ...words, given, givenAgain, cancelled, padding });
   [given, cancelled] = [[], []];
   write({ id, result: { content: [{ type: 'text', text }] } });
 }

@@ -15,6 +15,7 @@ export interface Words {
   readonly watched: readonly string[];
   /** By marker, the calls that it was given, and that were cancelled, since it last answered. */
   readonly given: readonly string[];
+  readonly givenAgain: readonly string[];
   readonly cancelled: readonly string[];
   readonly padding: string;
 }
@@ -76,12 +77,12 @@ export function wrongIn(
   if (words.marker !== marker) return ['CROSS-TALK: the answer of another call', shown];
   if (words.login !== login) return ['CROSS-TALK: a child of another user', shown];
   if (isForeign(words.child, asker)) return ['CROSS-TALK: a child of another client', shown];
-  const repeated = words.given.find((given) => carriedOut.has(given));
+  const repeated = words.givenAgain[0] ?? words.given.find((given) => carriedOut.has(given));
   if (repeated !== undefined)
-    return [`a call carried out twice: ${repeated}, by ${carriedOut.get(repeated)}`, shown];
+    return ['a call carried out twice', `${repeated}, before by ${carriedOut.get(repeated)}: ${shown}`];
   for (const given of words.given) carriedOut.set(given, words.child);
   const robbed = words.cancelled.find((cancelled) => !leftAlone.has(cancelled));
-  if (robbed !== undefined) return [`CROSS-TALK: a call cancelled that nobody left: ${robbed}`, shown];
+  if (robbed !== undefined) return ['CROSS-TALK: a call cancelled that nobody left', `${robbed}: ${shown}`];
   options.ledger.count('calls cancelled at their children', words.cancelled.length);
   if (padding !== marker.repeat(Math.ceil(bytes / marker.length)))
     return ['a large answer that is damaged', shown];
