@@ -150,7 +150,7 @@ export class User implements Disposable {
 
   async #use(client: Conversation | ModernClient, stop: AbortSignal): Promise<void> {
     const { chance } = this.options;
-    const streaming = chance.is(0.5) ? client.keepListening(stop) : undefined;
+    const streaming = client === this.modern || chance.is(0.5) ? client.keepListening(stop) : undefined;
     while (!stop.aborted) {
       await Promise.all(Array.from({ length: chance.between(1, 3) }, () => client.callAnything(chance)));
       if (chance.is(VISIT)) await this.#visit();

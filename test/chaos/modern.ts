@@ -53,6 +53,8 @@ const PROGRESS_STEPS = 4;
 const RETRY_MS = 500;
 /** How long users think about a question; some of them until a child has been replaced. */
 const THOUGHT = { short: [20, 1200], long: [2500, 6000], long_share: 0.15 } as const;
+/** Errors of calls that were cancelled while their clients were away. */
+const GIVEN_UP = ['token-ended', 'place-needed'];
 const FORGETFUL = 0.1;
 const STUBBORN = 0.2;
 
@@ -212,7 +214,8 @@ export class ModernClient {
 
   #judgeError(entry: Entry, errand: Errand, answer: Message, response: IncomingMessage): Leg {
     const reason = reasonOf(answer, response);
-    const { goodUntil = Number.POSITIVE_INFINITY, input } = errand;
+    const { marker, goodUntil = Number.POSITIVE_INFINITY, input } = errand;
+    if (GIVEN_UP.includes(reason)) leaveAlone(marker);
     // It ended while the client was away, with the token of its child: no child outlives that.
     if (reason === 'token-ended' && Date.now() > goodUntil - TOLERATED_DEAD_MS) {
       this.#ledger.count('modern, ended with the token of the child');

@@ -22,6 +22,7 @@ import { Ledger } from './ledger.js';
 import { User } from './load.js';
 import { Meter, report } from './report.js';
 import { Upstream } from './upstream.js';
+import { checkCancelled } from './words.js';
 
 const { values } = parseArgs({
   options: {
@@ -156,6 +157,8 @@ await Promise.all(
     }),
   ),
 );
+
+checkCancelled(ledger);
 
 say('rest');
 for (const user of users) user[Symbol.dispose]();
