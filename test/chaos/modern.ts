@@ -105,10 +105,12 @@ export class ModernClient {
   async call(kind: string, call: Call): Promise<boolean> {
     const errand: Errand = { ...call, kind, marker: newMarker(this.name), startedAt: Date.now() };
     for (;;) {
+      const used = errand.input;
       const leg = await this.#request(errand);
-      if (leg === 'done' && errand.input !== undefined && this.#chance.is(STUBBORN))
-        await this.#comeAgain(errand);
-      if (leg === 'done' || leg === 'failed') return leg === 'done';
+      const isOver = leg === 'done' || leg === 'failed';
+      if (used !== undefined && (leg === 'done' || leg === 'asked') && this.#chance.is(STUBBORN))
+        await this.#comeAgain({ ...errand, input: used });
+      if (isOver) return leg === 'done';
       await sleep(leg === 'once more' ? RETRY_MS : this.#thoughtMs());
     }
   }
@@ -269,7 +271,7 @@ export class ModernClient {
     return undefined;
   }
 
-  /** What a client was asked it answers once: there is nothing to come back to. */
+  /** What a client was asked it answers once: there is nothing to come back to, be the call over or not. */
   async #comeAgain(errand: Errand): Promise<void> {
     const entry = this.#ledger.call(`${errand.kind} ${errand.marker}, with a used state`, 'modern');
     const id = this.newId();
