@@ -101,7 +101,7 @@ export class Conversation {
     const body = JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params });
     const entry = this.#ledger.call(`${kind} ${marker}`);
     try {
-      const response = await this.#send('POST', body);
+      let response = await this.#send('POST', body);
       let events = eventsOf(response);
       if (early !== undefined) {
         const seen = await firstId(events);
@@ -114,12 +114,12 @@ export class Conversation {
           return false;
         }
         await sleep(this.user.options.chance.between(50, 800));
-        const again = await this.#send('GET', undefined, { 'Last-Event-ID': seen.id });
-        if (again.statusCode === 204) {
+        response = await this.#send('GET', undefined, { 'Last-Event-ID': seen.id });
+        if (response.statusCode === 204) {
           entry.lost();
           return false;
         }
-        events = eventsOf(again);
+        events = eventsOf(response);
       }
       const answer = await answerIn(events, id, (message) => this.#checkProgress(marker, message));
       return this.#judge(entry, kind, marker, bytes, answer, response);
