@@ -83,7 +83,10 @@ const USUAL_ACCEPT = 'application/json, text/event-stream';
 const JSON_TYPE = /^application\/json\s*(;|$)/i;
 const RETRY_SOON = { 'Retry-After': '1' };
 
-/** The reply to a request whose path names `server` (undefined: the first); undefined when it is answered already, or will be. */
+/**
+ * The reply to a request whose path names `server` (undefined: the first); undefined when it is answered already, or will
+ * be.
+ */
 export type McpEndpoint = (http: HttpExchange, server: string | undefined) => Maybe<Reply | undefined>;
 
 export function mcpEndpoint(deps: McpDeps): McpEndpoint {

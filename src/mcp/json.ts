@@ -1,6 +1,6 @@
 /**
- * What is JSON in UTF-8, for texts of strangers, and where a value ends. It builds nothing, so the worst body a client may send costs
- * its length and no memory (JSON.parse takes seconds and a gigabyte for 16 MiB of brackets). Refuses deep nesting.
+ * What is JSON in UTF-8, for texts of strangers, and where a value ends. It builds nothing, so the worst body a client may
+ * send costs its length and no memory (JSON.parse takes seconds and a gigabyte for 16 MiB of brackets). Refuses deep nesting.
  */
 import { isUtf8 } from 'node:buffer';
 
